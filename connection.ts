@@ -1,0 +1,119 @@
+/**
+ * One DEALER socket connected to one broker: what a client and a worker have in common on the
+ * wire. It decodes what comes and hands it on; what it means is theirs.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "./errors.ts";
+import { Socket } from "./zmq/socket.ts";
+import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
+
+/** How many messages are taken from a socket in one turn before others have theirs. */
+const BATCH = 128;
+
+/** What a {@linkcode Connection} is made with. */
+export interface ConnectionOptions<C> {
+  /** Where the broker is. */
+  endpoint: string;
+  /** How long what was sent outlives `close()`, in ms. */
+  linger: number;
+  /** How many bytes a frame may have. */
+  maxMessageSize: number;
+  /** Turns a message into a command, or throws a `ProtocolError`. */
+  decode(frames: Uint8Array[]): C;
+  /** Called with each command, in order. Must not throw. */
+  onCommand(command: C): void;
+  /** Called for each message that is not one. Must not throw. */
+  onInvalid(error: ProtocolError): void;
+}
+
+/** A connection to a broker. Reconnecting is left to its owner, who makes a new one. */
+export class Connection<C> {
+  /** Where the broker is. */
+  readonly endpoint: string;
+  readonly #socket: Socket;
+  readonly #options: ConnectionOptions<C>;
+  /** Messages that the socket would not take, and who waits for it to. */
+  readonly #unsent: { frames: readonly Uint8Array[]; sent: () => void }[] = [];
+
+  /**
+   * Connects, in the background.
+   *
+   * @throws {ZmqError} If libzmq refuses the endpoint, or another socket (`EMFILE`).
+   */
+  constructor(options: ConnectionOptions<C>) {
+    this.#options = options;
+    this.endpoint = options.endpoint;
+    this.#socket = new Socket("DEALER", {
+      linger: options.linger,
+      maxMessageSize: Number.isFinite(options.maxMessageSize) ? options.maxMessageSize : -1,
+      ipv6: 1,
+    });
+    try {
+      this.#socket.connect(options.endpoint);
+      this.#socket.watch(this.#ready);
+    } catch (error) {
+      this.#socket.close();
+      throw error;
+    }
+  }
+
+  /** Whether `close()` was called. */
+  get isClosed(): boolean {
+    return this.#socket.isClosed;
+  }
+
+  /**
+   * Sends a message. If the socket's queue is full (the broker does not take what comes) it is
+   * sent as soon as there is room, in its turn.
+   *
+   * @returns Nothing if it was sent at once, else a promise that resolves when it was, or when
+   * the connection was closed before.
+   * @throws {StateError} After `close()`.
+   */
+  send(frames: readonly Uint8Array[]): Promise<void> | undefined {
+    if (this.#unsent.length === 0 && this.#socket.send(frames) === "sent") return undefined;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#unsent.push({ frames, sent: resolve });
+    this.#socket.watch(this.#ready, POLLIN | POLLOUT);
+    return promise;
+  }
+
+  /**
+   * Closes the connection; no command comes any more.
+   *
+   * @param linger How long what was sent may still take to leave, in ms, if not as told first.
+   */
+  close(linger?: number): Promise<void> {
+    if (!this.#socket.isClosed && linger !== undefined) this.#socket.set("linger", linger);
+    for (const { sent } of this.#unsent.splice(0)) sent();
+    return this.#socket.close();
+  }
+
+  readonly #ready = (): void => {
+    this.#flush();
+    for (let i = 0; i < BATCH && !this.#socket.isClosed; i++) {
+      const frames = this.#socket.receiveBytes();
+      if (frames === undefined) return;
+      let command: C;
+      try {
+        command = this.#options.decode(frames);
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        this.#options.onInvalid(error);
+        continue;
+      }
+      this.#options.onCommand(command);
+    }
+  };
+
+  #flush(): void {
+    if (this.#unsent.length === 0) return;
+    while (this.#unsent.length > 0) {
+      if (this.#socket.send(this.#unsent[0]!.frames) !== "sent") return;
+      this.#unsent.shift()!.sent();
+    }
+    this.#socket.watch(this.#ready);
+  }
+}

@@ -1,0 +1,467 @@
+/**
+ * The options of `Broker`, `Client` and `Worker`: what they mean, their defaults, and their
+ * validation, which is done whole before anything happens. Durations are in milliseconds.
+ *
+ * @module
+ */
+
+import { type Dialect, type DialectName, DIALECTS } from "./codec.ts";
+
+/** Where a broker listens and its peers look for it, unless told otherwise. */
+export const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
+
+/** Options of a broker. All may be left out. */
+export interface BrokerOptions {
+  /**
+   * The endpoint or endpoints to listen at: `tcp://ADDRESS:PORT`, with `*` for any address or a
+   * free port, or `ipc://PATH`.
+   * @default {"tcp://127.0.0.1:5555"}
+   */
+  bind?: string | readonly string[];
+  /**
+   * A worker that was sent nothing for this long, in ms, is sent a HEARTBEAT.
+   * @default {2500}
+   */
+  heartbeatInterval?: number;
+  /**
+   * A worker that sent nothing for this long, in ms, is held for dead. At least the interval.
+   * @default {10000}
+   */
+  heartbeatTimeout?: number;
+  /**
+   * The same, in ms, for a worker with a request that has never sent a heartbeat while it had one.
+   * @default {900000}
+   */
+  busyWorkerTimeout?: number;
+  /**
+   * How long a request waits for a service that has no worker, in ms; 0 or `Infinity` is for ever.
+   * @default {60000}
+   */
+  requestExpiry?: number;
+  /**
+   * How often a request is given to a worker at most, when one worker after the other is lost.
+   * @default {3}
+   */
+  maxAttempts?: number;
+  /**
+   * How many requests may wait for one service.
+   * @default {100000}
+   */
+  maxQueue?: number;
+  /**
+   * How many bytes of body they may have together.
+   * @default {268435456}
+   */
+  maxQueueBytes?: number;
+  /**
+   * How many requests may wait for all services together.
+   * @default {1000000}
+   */
+  maxTotalQueue?: number;
+  /**
+   * How many bytes of body they may have together.
+   * @default {1073741824}
+   */
+  maxTotalQueueBytes?: number;
+  /**
+   * How many bytes the frames of one message may have together. A peer that sends one frame
+   * above it is cut off.
+   * @default {134217728}
+   */
+  maxMessageSize?: number;
+  /**
+   * How many messages may be on their way to one peer that does not take them. What comes for
+   * it beyond that is dropped.
+   * @default {10000}
+   */
+  sendHighWaterMark?: number;
+  /**
+   * How long work in flight may go on after a stop, in ms.
+   * @default {0}
+   */
+  drain?: number;
+  /**
+   * How long messages to peers that do not take them outlive the broker's end, in ms.
+   * @default {500}
+   */
+  linger?: number;
+}
+
+/** Options of a client. */
+export interface ClientOptions {
+  /**
+   * The endpoint of the broker, or those of several in the order of preference: after a failure
+   * the next one is used.
+   * @default {"tcp://127.0.0.1:5555"}
+   */
+  broker?: string | readonly string[];
+  /**
+   * What to speak: `"rfc"` for this project's brokers and any other of RFC 18, `"majortomo"` for
+   * the Python project's.
+   * @default {"rfc"}
+   */
+  dialect?: DialectName;
+  /**
+   * How long to wait for each part of a reply, in ms; 0 takes only what is there already,
+   * `Infinity` waits for ever.
+   * @default {30000}
+   */
+  timeout?: number;
+  /**
+   * How long a whole call may take, in ms, with all its parts and retries.
+   * @default {Infinity}
+   */
+  deadline?: number;
+  /**
+   * How often a request is sent again after a timeout, on a new connection and to the next
+   * broker if there are several. Services must be idempotent (RFC 18).
+   * @default {as many as there are brokers, less one: each is tried once}
+   */
+  retries?: number;
+  /**
+   * The pause before the first retry, in ms; it doubles with each, and a random half of it is
+   * left out.
+   * @default {100}
+   */
+  backoff?: number;
+  /**
+   * The pause it grows to at most, in ms.
+   * @default {5000}
+   */
+  maxBackoff?: number;
+  /**
+   * How many requests may be in flight at once; more wait for their turn.
+   * @default {256}
+   */
+  maxInFlight?: number;
+  /**
+   * How long a request that `send()` has sent outlives `close()` until it has left, in ms.
+   * @default {2000}
+   */
+  linger?: number;
+  /**
+   * How many bytes a frame of a reply may have.
+   * @default {134217728}
+   */
+  maxMessageSize?: number;
+}
+
+/** Options of one call, before those of the client. */
+export interface RequestOptions {
+  /** As in {@linkcode ClientOptions}. */
+  timeout?: number;
+  /** As in {@linkcode ClientOptions}. */
+  deadline?: number;
+  /** As in {@linkcode ClientOptions}. */
+  retries?: number;
+  /** Ends the call; it fails with the signal's reason. What a worker does for it goes on. */
+  signal?: AbortSignal;
+}
+
+/** Options of a worker. */
+export interface WorkerOptions {
+  /**
+   * The endpoint of the broker, or those of several: after a failure the next one is used.
+   * @default {"tcp://127.0.0.1:5555"}
+   */
+  broker?: string | readonly string[];
+  /** The name of the service that it serves: text (sent as UTF-8) or bytes, at least one. */
+  service: string | Uint8Array;
+  /**
+   * What to speak: `"rfc"` for this project's brokers and any other of RFC 18, `"majortomo"` for
+   * the Python project's.
+   * @default {"rfc"}
+   */
+  dialect?: DialectName;
+  /**
+   * A broker that was sent nothing for this long, in ms, is sent a HEARTBEAT.
+   * @default {2500}
+   */
+  heartbeatInterval?: number;
+  /**
+   * A broker that sent nothing for this long, in ms, is held for lost. At least the interval.
+   * @default {10000}
+   */
+  heartbeatTimeout?: number;
+  /**
+   * How many requests it takes at once: that many logical workers, each with a socket.
+   * @default {1}
+   */
+  concurrency?: number;
+  /**
+   * The pause before it connects anew after the broker was lost, in ms; it doubles each time,
+   * and a random half of it is left out.
+   * @default {100}
+   */
+  backoff?: number;
+  /**
+   * The pause it grows to at most, in ms.
+   * @default {5000}
+   */
+  maxBackoff?: number;
+  /**
+   * How long requests in hand may go on after a stop, in ms.
+   * @default {5000}
+   */
+  drain?: number;
+  /**
+   * How long replies outlive `close()` until they have left, in ms.
+   * @default {2500}
+   */
+  linger?: number;
+  /**
+   * How many bytes a frame of a request may have.
+   * @default {134217728}
+   */
+  maxMessageSize?: number;
+}
+
+/** Options of a broker, checked and whole. */
+export interface ResolvedBrokerOptions extends Required<Omit<BrokerOptions, "bind">> {
+  /** The endpoints to listen at, at least one. */
+  bind: readonly string[];
+}
+
+/** What `Client` and `Worker` have in common once it is checked. */
+export interface ResolvedPeerOptions {
+  /** The endpoints of the brokers, at least one. */
+  brokers: readonly string[];
+  /** What to speak. */
+  dialect: Dialect;
+}
+
+/** Options of a client, checked and whole. */
+export interface ResolvedClientOptions
+  extends ResolvedPeerOptions, Required<Omit<ClientOptions, "broker" | "dialect">> {}
+
+/** Options of a worker, checked and whole. */
+export interface ResolvedWorkerOptions
+  extends ResolvedPeerOptions, Required<Omit<WorkerOptions, "broker" | "dialect" | "service">> {
+  /** The name of the service, in bytes. */
+  service: Uint8Array;
+}
+
+const MIB = 2 ** 20;
+
+/**
+ * Checks a broker's options and fills in the defaults.
+ *
+ * @throws {TypeError} For a value of the wrong type, {@linkcode RangeError} for one out of range.
+ */
+export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBrokerOptions {
+  const heartbeat = heartbeats(options);
+  return {
+    bind: endpoints("bind", options.bind),
+    ...heartbeat,
+    busyWorkerTimeout: atLeast(
+      "busyWorkerTimeout",
+      duration("busyWorkerTimeout", options.busyWorkerTimeout, 900_000, 1),
+      "heartbeatTimeout",
+      heartbeat.heartbeatTimeout,
+    ),
+    requestExpiry: duration("requestExpiry", options.requestExpiry, 60_000) || Infinity,
+    maxAttempts: count("maxAttempts", options.maxAttempts, 3),
+    maxQueue: count("maxQueue", options.maxQueue, 100_000, 0),
+    maxQueueBytes: count("maxQueueBytes", options.maxQueueBytes, 256 * MIB, 0),
+    maxTotalQueue: count("maxTotalQueue", options.maxTotalQueue, 1_000_000, 0),
+    maxTotalQueueBytes: count("maxTotalQueueBytes", options.maxTotalQueueBytes, 1024 * MIB, 0),
+    maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
+    sendHighWaterMark: count("sendHighWaterMark", options.sendHighWaterMark, 10_000, 1, INT_MAX),
+    drain: duration("drain", options.drain, 0),
+    linger: duration("linger", options.linger, 500, 0, INT_MAX),
+  };
+}
+
+/** The same for a client's options. */
+export function resolveClientOptions(options: ClientOptions = {}): ResolvedClientOptions {
+  const brokers = endpoints("broker", options.broker);
+  return {
+    brokers,
+    dialect: dialect(options.dialect),
+    ...resolveRequestOptions(options, {
+      timeout: 30_000,
+      deadline: Infinity,
+      retries: brokers.length - 1,
+    }),
+    ...backoffs(options),
+    maxInFlight: count("maxInFlight", options.maxInFlight, 256),
+    linger: duration("linger", options.linger, 2_000, 0, INT_MAX),
+    maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
+  };
+}
+
+/** The same for the options of one call, given those that it has if it says nothing. */
+export function resolveRequestOptions(
+  options: RequestOptions,
+  defaults: { timeout: number; deadline: number; retries: number },
+): { timeout: number; deadline: number; retries: number } {
+  return {
+    timeout: duration("timeout", options.timeout, defaults.timeout),
+    deadline: duration("deadline", options.deadline, defaults.deadline),
+    retries: count("retries", options.retries, defaults.retries, 0),
+  };
+}
+
+/** The same for a worker's options. */
+export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOptions {
+  return {
+    brokers: endpoints("broker", options.broker),
+    service: serviceName(options.service),
+    dialect: dialect(options.dialect),
+    ...heartbeats(options),
+    concurrency: count("concurrency", options.concurrency, 1, 1, 65_535),
+    ...backoffs(options),
+    drain: duration("drain", options.drain, 5_000),
+    linger: duration("linger", options.linger, 2_500, 0, INT_MAX),
+    maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
+  };
+}
+
+/**
+ * The name of a service in bytes.
+ *
+ * @param name Text, taken as UTF-8, or bytes.
+ * @throws {TypeError} If it is neither, or empty.
+ */
+export function serviceName(name: string | Uint8Array): Uint8Array {
+  if (typeof name !== "string" && !(name instanceof Uint8Array)) {
+    throw new TypeError(`A service name is a string or a Uint8Array, got ${show(name)}`);
+  }
+  if (name.length === 0) throw new TypeError("A service name has at least one byte, got none");
+  return typeof name === "string" ? new TextEncoder().encode(name) : name;
+}
+
+/** One frame of a body: text, sent as UTF-8, or bytes. */
+export type BodyFrame = string | Uint8Array;
+
+/** A body: one frame, or several in a list. An empty list is sent as one empty frame. */
+export type Body = BodyFrame | readonly BodyFrame[];
+
+/**
+ * The frames of a body, at least one, as RFC 18 wants it.
+ *
+ * @param body Text, bytes, or a list of both; `undefined` is one empty frame.
+ * @throws {TypeError} If it is anything else.
+ */
+export function bodyFrames(body: Body | undefined): Uint8Array[] {
+  const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
+  if (frames.length === 0) return [new Uint8Array(0)];
+  return frames.map((frame: unknown) => {
+    if (typeof frame === "string") return new TextEncoder().encode(frame);
+    if (frame instanceof Uint8Array) return frame;
+    throw new TypeError(
+      `A body is a string, a Uint8Array or a list of those, got ${show(frame)}`,
+    );
+  });
+}
+
+/** What a timer or libzmq's `int` can hold: 24.8 days in ms. */
+const INT_MAX = 2 ** 31 - 1;
+
+/**
+ * The pause before an attempt, in ms: it doubles with each, up to `most`, and a random half of
+ * it is left out, so that peers that lost the same broker do not come back in step.
+ *
+ * @param attempt 0 for the first.
+ * @param random From 0 to 1, exclusive.
+ */
+export function backoffPause(attempt: number, first: number, most: number, random: number): number {
+  return Math.min(most, first * 2 ** Math.min(attempt, 30)) * (1 - random / 2);
+}
+
+function heartbeats(
+  options: { heartbeatInterval?: number; heartbeatTimeout?: number },
+): { heartbeatInterval: number; heartbeatTimeout: number } {
+  const heartbeatInterval = duration(
+    "heartbeatInterval",
+    options.heartbeatInterval,
+    2_500,
+    1,
+    INT_MAX,
+  );
+  const heartbeatTimeout = duration(
+    "heartbeatTimeout",
+    options.heartbeatTimeout,
+    Math.max(10_000, 4 * heartbeatInterval),
+    1,
+    INT_MAX,
+  );
+  atLeast("heartbeatTimeout", heartbeatTimeout, "heartbeatInterval", heartbeatInterval);
+  return { heartbeatInterval, heartbeatTimeout };
+}
+
+function backoffs(
+  options: { backoff?: number; maxBackoff?: number },
+): { backoff: number; maxBackoff: number } {
+  const backoff = duration("backoff", options.backoff, 100, 0, INT_MAX);
+  const maxBackoff = duration(
+    "maxBackoff",
+    options.maxBackoff,
+    Math.max(5_000, backoff),
+    0,
+    INT_MAX,
+  );
+  return { backoff, maxBackoff: atLeast("maxBackoff", maxBackoff, "backoff", backoff) };
+}
+
+function atLeast(name: string, value: number, otherName: string, other: number): number {
+  if (value >= other) return value;
+  throw new RangeError(`${name} must be at least ${otherName} (${other}), got ${value}`);
+}
+
+function duration(
+  name: string,
+  value: number | undefined,
+  ifNone: number,
+  least = 0,
+  most = Infinity,
+): number {
+  if (value === undefined) return ifNone;
+  if (typeof value !== "number") {
+    throw new TypeError(`${name} is a number of milliseconds, got ${show(value)}`);
+  }
+  if (value >= least && value <= most) return value;
+  const range = most === Infinity ? `at least ${least}` : `from ${least} to ${most}`;
+  throw new RangeError(`${name} is ${range} milliseconds, got ${value}`);
+}
+
+function count(
+  name: string,
+  value: number | undefined,
+  ifNone: number,
+  least = 1,
+  most = Infinity,
+): number {
+  if (value === undefined) return ifNone;
+  if (typeof value !== "number") throw new TypeError(`${name} is a number, got ${show(value)}`);
+  const whole = Number.isSafeInteger(value) || value === Infinity;
+  if (whole && value >= least && value <= most) return value;
+  const range = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`;
+  throw new RangeError(`${name} is a whole number ${range}, got ${value}`);
+}
+
+function dialect(name: DialectName | undefined): Dialect {
+  if (name === undefined) return DIALECTS.rfc;
+  if (Object.hasOwn(DIALECTS, name)) return DIALECTS[name];
+  throw new TypeError(`dialect is "rfc" or "majortomo", got ${show(name)}`);
+}
+
+function endpoints(name: string, value: string | readonly string[] | undefined): readonly string[] {
+  if (value === undefined) return [DEFAULT_ENDPOINT];
+  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (list.length === 0) throw new TypeError(`${name} names at least one endpoint, got none`);
+  for (const endpoint of list) {
+    if (typeof endpoint !== "string" || !/^(tcp|ipc|inproc):\/\/[^\0]+$/.test(endpoint)) {
+      throw new TypeError(
+        `${name} is an endpoint such as "${DEFAULT_ENDPOINT}" or "ipc:///run/mdp", got ${
+          show(endpoint)
+        }`,
+      );
+    }
+  }
+  return list.slice() as string[];
+}
+
+function show(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : Deno.inspect(value, { depth: 0 });
+}

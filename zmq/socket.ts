@@ -1,0 +1,401 @@
+/**
+ * ZeroMQ's contexts and sockets over libzmq's C functions. Each pointer has one owner here;
+ * after `close()` every use throws a {@linkcode StateError}. Nothing blocks: what cannot be done
+ * now is said by the result.
+ *
+ * @module
+ */
+
+import { StateError } from "../errors.ts";
+import { bytesOf, cString, errorCode, lastError, libzmq } from "./library.ts";
+import { Message, SMALL } from "./message.ts";
+import { reactor } from "./reactor.ts";
+import * as zmq from "./symbols.ts";
+
+/** The socket types that can be made here, with the numbers of zmq.h. */
+const TYPES = {
+  PAIR: zmq.PAIR,
+  REQ: zmq.REQ,
+  REP: zmq.REP,
+  DEALER: zmq.DEALER,
+  ROUTER: zmq.ROUTER,
+} as const;
+
+/** A ZeroMQ socket type. */
+export type SocketType = keyof typeof TYPES;
+
+/** The socket options that can be set here: number in zmq.h, and type in C. */
+const OPTIONS = {
+  /** ZMQ_ROUTING_ID: 1 to 255 bytes, to be set before connecting. */
+  routingId: { id: 5, type: "bytes" },
+  /** ZMQ_LINGER: ms that unsent messages outlive `close()`; -1 for ever. */
+  linger: { id: 17, type: "int" },
+  /** ZMQ_RECONNECT_IVL: ms before the first attempt to reconnect. */
+  reconnectInterval: { id: 18, type: "int" },
+  /** ZMQ_BACKLOG: how many connections may wait to be accepted. */
+  backlog: { id: 19, type: "int" },
+  /** ZMQ_RECONNECT_IVL_MAX: ms up to which that interval doubles. */
+  reconnectIntervalMax: { id: 21, type: "int" },
+  /** ZMQ_MAXMSGSIZE: bytes of a frame; who sends more is cut off; -1 is no limit. */
+  maxMessageSize: { id: 22, type: "int64" },
+  /** ZMQ_SNDHWM: messages queued for a peer; 0 is no limit. */
+  sendHighWaterMark: { id: 23, type: "int" },
+  /** ZMQ_RCVHWM: messages queued from a peer; 0 is no limit. */
+  receiveHighWaterMark: { id: 24, type: "int" },
+  /** ZMQ_ROUTER_MANDATORY: 1 tells of a peer that is gone or full, instead of silent loss. */
+  routerMandatory: { id: 33, type: "int" },
+  /** ZMQ_TCP_KEEPALIVE: 1 lets the kernel probe silent connections. */
+  tcpKeepalive: { id: 34, type: "int" },
+  /** ZMQ_IMMEDIATE: 1 queues messages for finished connections only. */
+  immediate: { id: 39, type: "int" },
+  /** ZMQ_IPV6: 1 takes IPv6 addresses too. */
+  ipv6: { id: 42, type: "int" },
+  /** ZMQ_ROUTER_NOTIFY, draft: a message of its id and an empty frame for each peer that goes. */
+  routerNotify: { id: 97, type: "int" },
+} as const;
+
+/** A socket option that can be set here. */
+export type SocketOption = keyof typeof OPTIONS;
+
+/** Its value: bytes for `routingId`, a whole number for the others. */
+export type SocketOptions = {
+  [name in SocketOption]?: (typeof OPTIONS)[name]["type"] extends "bytes" ? Uint8Array : number;
+};
+
+/**
+ * A frame to send: bytes, a {@linkcode Message} (whose content moves out of it), or a binary
+ * string of one character a byte, which is what identities are kept as.
+ */
+export type Frame = Uint8Array | Message | string;
+
+/**
+ * What became of a message: `sent` means queued for the peer. `full`: its high-water mark is
+ * reached, or nobody is connected (`EAGAIN`); `unreachable`: a ROUTER has no such peer
+ * (`EHOSTUNREACH`). In the last two nothing was sent, and all messages still have their content.
+ */
+export type SendResult = "sent" | "full" | "unreachable";
+
+/** The number of sockets that a context may hold: libzmq's own limit, not its default of 1023. */
+const SOCKET_LIMIT = 65_535;
+
+/**
+ * A ZeroMQ context: the I/O thread, and the sockets that share it. It is there while it has
+ * sockets; with the last one it ends, once their messages are sent or have lingered enough.
+ */
+export class Context {
+  static #shared: Context | undefined;
+  readonly #pointer: Deno.PointerObject;
+  #sockets = 0;
+  #over = false;
+
+  constructor() {
+    const { symbols } = libzmq();
+    const pointer = symbols.zmq_ctx_new();
+    if (pointer === null) throw lastError("zmq_ctx_new", "a context");
+    symbols.zmq_ctx_set(pointer, zmq.MAX_SOCKETS, SOCKET_LIMIT);
+    this.#pointer = pointer;
+  }
+
+  /** The one that the sockets of this process share. */
+  static shared(): Context {
+    if (Context.#shared === undefined || Context.#shared.#over) Context.#shared = new Context();
+    return Context.#shared;
+  }
+
+  /** Makes a socket's pointer; {@linkcode Context.closeSocket} ends it. For `Socket` only. */
+  openSocket(type: number): Deno.PointerObject {
+    if (this.#over) throw new StateError("The context is closed");
+    const socket = libzmq().symbols.zmq_socket(this.#pointer, type);
+    if (socket === null) {
+      const error = lastError("zmq_socket", "a new socket");
+      if (this.#sockets === 0) this.#end();
+      throw error;
+    }
+    this.#sockets++;
+    return socket;
+  }
+
+  /**
+   * Closes a socket's pointer. Resolves when that is done, for the last one when all that the
+   * context had to send is sent or given up.
+   */
+  async closeSocket(socket: Deno.PointerObject): Promise<void> {
+    libzmq().symbols.zmq_close(socket);
+    if (--this.#sockets === 0) await this.#end();
+  }
+
+  async #end(): Promise<void> {
+    this.#over = true;
+    // -1 is EINTR, and to be called again; a bad pointer cannot be.
+    while (await libzmq().symbols.zmq_ctx_term(this.#pointer) !== 0);
+  }
+}
+
+/** A ZeroMQ socket, used on the thread that made it. */
+export class Socket {
+  /** For the reactor: `void *` of libzmq. */
+  readonly pointer: Deno.PointerObject;
+  /** For the reactor: `ZMQ_FD`. */
+  readonly descriptor: number;
+  /** Its type. */
+  readonly type: SocketType;
+  readonly #context: Context;
+  #interest = 0;
+  #handler: ((events: number) => void) | undefined;
+  #closed: Promise<void> | undefined;
+
+  /**
+   * @param type Its type.
+   * @param options Set before anything else.
+   * @param context Whose I/O thread it uses. Default: the process's.
+   * @throws {ZmqError} `EMFILE` if the process may have no more sockets; `EINVAL` for an option's
+   * value that libzmq refuses.
+   */
+  constructor(type: SocketType, options: SocketOptions = {}, context = Context.shared()) {
+    this.type = type;
+    this.#context = context;
+    this.pointer = context.openSocket(TYPES[type]);
+    try {
+      for (const [name, value] of Object.entries(options)) {
+        if (value !== undefined) this.set(name as SocketOption, value as never);
+      }
+      this.descriptor = this.#getInt(zmq.FD, "ZMQ_FD");
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Whether `close()` was called. */
+  get isClosed(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /** For the reactor: what is waited for. */
+  get interest(): number {
+    return this.#interest;
+  }
+
+  /** For the reactor. */
+  ready(events: number): void {
+    this.#handler?.(events);
+  }
+
+  /**
+   * Has the handler called whenever there is something to receive (`POLLIN`), until this is
+   * called with another or the socket is closed. Keeps the process alive.
+   */
+  watch(handler: (events: number) => void, interest: number = zmq.POLLIN): void {
+    this.#open();
+    const first = this.#handler === undefined;
+    this.#handler = handler;
+    if (!first && interest === this.#interest) return;
+    this.#interest = interest;
+    if (first) reactor.add(this);
+    else reactor.interestChanged();
+  }
+
+  /** Sets an option. @throws {ZmqError} `EINVAL` if libzmq does not know it or its value. */
+  set<O extends SocketOption>(name: O, value: NonNullable<SocketOptions[O]>): void {
+    this.#open();
+    const { id, type } = OPTIONS[name];
+    let bytes: Uint8Array<ArrayBuffer>;
+    if (type === "bytes") bytes = new Uint8Array(value as Uint8Array);
+    else if (type === "int") bytes = bytesOf(new Int32Array([value as number]));
+    else bytes = bytesOf(new BigInt64Array([BigInt(value as number)]));
+    const { symbols } = libzmq();
+    if (symbols.zmq_setsockopt(this.pointer, id, bytes, BigInt(bytes.length)) !== 0) {
+      throw lastError("zmq_setsockopt", `option ${name}=${value}`);
+    }
+  }
+
+  /**
+   * Binds to an endpoint.
+   *
+   * @param endpoint `tcp://ADDRESS:PORT` (`*` for any), `ipc://PATH` or `inproc://NAME`.
+   * @returns The endpoint as bound, with the port that was chosen for `*`.
+   * @throws {ZmqError} `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `EPROTONOSUPPORT`, ….
+   */
+  bind(endpoint: string): string {
+    this.#call("zmq_bind", endpoint);
+    return this.lastEndpoint;
+  }
+
+  /** Undoes a bind. @throws {ZmqError} `ENOENT` if it is not bound there. */
+  unbind(endpoint: string): void {
+    this.#call("zmq_unbind", endpoint);
+  }
+
+  /** Connects to an endpoint; the connection is made, and made again, in the background. */
+  connect(endpoint: string): void {
+    this.#call("zmq_connect", endpoint);
+  }
+
+  /** Undoes a connect. @throws {ZmqError} `ENOENT` if it is not connected there. */
+  disconnect(endpoint: string): void {
+    this.#call("zmq_disconnect", endpoint);
+  }
+
+  /** The endpoint last bound or connected to; empty before. */
+  get lastEndpoint(): string {
+    this.#open();
+    const value = new Uint8Array(1024), length = new BigUint64Array([1024n]);
+    const { symbols } = libzmq();
+    const result = symbols.zmq_getsockopt(this.pointer, zmq.LAST_ENDPOINT, value, bytesOf(length));
+    if (result !== 0) throw lastError("zmq_getsockopt", "ZMQ_LAST_ENDPOINT");
+    return new TextDecoder().decode(value.subarray(0, Math.max(0, Number(length[0]) - 1)));
+  }
+
+  /**
+   * Sends one message, if that is possible now. Messages among the frames are emptied by it.
+   *
+   * @param frames One or more; to a ROUTER's peer the first is its identity.
+   * @returns What became of it.
+   * @throws {StateError} After `close()`, and for no frames.
+   * @throws {ZmqError} `EFSM` where the socket type forbids a send now.
+   */
+  send(frames: readonly Frame[]): SendResult {
+    this.#open();
+    const last = frames.length - 1;
+    if (last < 0) throw new StateError("A message has at least one frame");
+    const { symbols } = libzmq();
+    for (let i = 0; i <= last; i++) {
+      const frame = frames[i]!;
+      const flags = i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT;
+      let sent: number;
+      if (frame instanceof Message) {
+        sent = symbols.zmq_msg_send(frame.pointer, this.pointer, flags);
+      } else if (typeof frame === "string") {
+        const bytes = fromBinaryString(frame);
+        sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
+      } else {
+        // The FFI wants an address, which an empty array may not have.
+        const length = frame.length;
+        sent = symbols.zmq_send(
+          this.pointer,
+          length === 0 ? scratch : frame as Uint8Array<ArrayBuffer>,
+          size_t(length),
+          flags,
+        );
+      }
+      if (sent < 0) return this.#refused();
+    }
+    reactor.touched();
+    return "sent";
+  }
+
+  #refused(): SendResult {
+    const code = errorCode();
+    if (code !== "EAGAIN" && code !== "EHOSTUNREACH") {
+      throw lastError("zmq_send", `a ${this.type} socket`);
+    }
+    reactor.touched();
+    return code === "EAGAIN" ? "full" : "unreachable";
+  }
+
+  /**
+   * Receives one message, if there is one.
+   *
+   * @returns Its frames, to be released by the caller; `undefined` if there is none now.
+   * @throws {StateError} After `close()`.
+   * @throws {ZmqError} `EFSM` where the socket type forbids it now.
+   */
+  receive(): Message[] | undefined {
+    this.#open();
+    const { symbols } = libzmq();
+    let message = Message.take();
+    if (symbols.zmq_msg_recv(message.pointer, this.pointer, zmq.DONTWAIT) < 0) {
+      const code = errorCode();
+      if (code === "EAGAIN" || code === "EINTR") {
+        message.release();
+        return undefined;
+      }
+      const error = lastError("zmq_msg_recv", `a ${this.type} socket`);
+      message.release();
+      throw error;
+    }
+    const frames = [message];
+    while (message.more) {
+      // The rest of a message is there as soon as its first frame is.
+      message = Message.take();
+      frames.push(message);
+      if (symbols.zmq_msg_recv(message.pointer, this.pointer, zmq.DONTWAIT) < 0) {
+        const error = lastError("zmq_msg_recv", `a ${this.type} socket`);
+        for (const frame of frames) frame.release();
+        throw error;
+      }
+    }
+    return frames;
+  }
+
+  /** The same with the frames copied into JavaScript. */
+  receiveBytes(): Uint8Array<ArrayBuffer>[] | undefined {
+    const frames = this.receive();
+    return frames?.map((frame) => {
+      const bytes = frame.bytes();
+      frame.release();
+      return bytes;
+    });
+  }
+
+  /**
+   * Closes the socket: no use of it is possible any more, and whatever waits for it is over.
+   * What it still has to send lingers as its option says.
+   *
+   * @returns A promise of the end: libzmq has let go of it, and if it was the process's last,
+   * all has been sent or given up.
+   */
+  close(): Promise<void> {
+    if (this.#closed !== undefined) return this.#closed;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#closed = promise;
+    const finish = () => resolve(this.#context.closeSocket(this.pointer));
+    if (this.#handler === undefined) finish();
+    else reactor.remove(this, finish);
+    this.#handler = undefined;
+    return promise;
+  }
+
+  /** `close()`, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** `close()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #open(): void {
+    if (this.#closed !== undefined) throw new StateError(`The ${this.type} socket is closed`);
+  }
+
+  #call(call: "zmq_bind" | "zmq_unbind" | "zmq_connect" | "zmq_disconnect", endpoint: string) {
+    this.#open();
+    if (libzmq().symbols[call](this.pointer, cString(endpoint)) !== 0) {
+      throw lastError(call, `"${endpoint}"`);
+    }
+  }
+
+  #getInt(option: number, name: string): number {
+    const value = new Int32Array(1), length = new BigUint64Array([4n]);
+    const { symbols } = libzmq();
+    if (symbols.zmq_getsockopt(this.pointer, option, bytesOf(value), bytesOf(length)) !== 0) {
+      throw lastError("zmq_getsockopt", name);
+    }
+    return value[0]!;
+  }
+}
+
+let scratch = new Uint8Array(256);
+
+/** The bytes of a binary string, valid until the next call. */
+function fromBinaryString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.length > scratch.length) scratch = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) scratch[i] = text.charCodeAt(i);
+  return scratch;
+}
+
+function size_t(size: number): bigint {
+  return size < SMALL.length ? SMALL[size]! : BigInt(size);
+}

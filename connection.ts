@@ -48,7 +48,7 @@ export class Connection<C> {
     this.#socket = new Socket("DEALER", {
       linger: options.linger,
       maxMessageSize: Number.isFinite(options.maxMessageSize) ? options.maxMessageSize : -1,
-      ipv6: 1,
+      ipv6: options.endpoint.includes("[") ? 1 : 0,
     });
     try {
       this.#socket.connect(options.endpoint);

@@ -84,9 +84,25 @@ export class Message {
     const bytes = new Uint8Array(size);
     if (size > 0) {
       const { symbols } = libzmq();
-      symbols.memcpy(bytes, symbols.zmq_msg_data(this.pointer), BigInt(size));
+      symbols.memcpy(bytes, symbols.zmq_msg_data(this.pointer), size_t(size));
     }
     return bytes;
+  }
+
+  /**
+   * Copies the beginning of the content.
+   *
+   * @param into Where to; filled as far as both go.
+   * @returns The whole size in bytes.
+   */
+  read(into: Uint8Array): number {
+    const size = this.size, length = Math.min(size, into.length);
+    if (length > 0) {
+      const { symbols } = libzmq();
+      const data = symbols.zmq_msg_data(this.pointer);
+      symbols.memcpy(into as Uint8Array<ArrayBuffer>, data, size_t(length));
+    }
+    return size;
   }
 
   /**
@@ -98,7 +114,7 @@ export class Message {
     if (size === 0) return "";
     if (size > scratch.length) return binaryString(this.bytes(), size);
     const { symbols } = libzmq();
-    symbols.memcpy(scratch, symbols.zmq_msg_data(this.pointer), SMALL[size]!);
+    symbols.memcpy(scratch, symbols.zmq_msg_data(this.pointer), size_t(size));
     return binaryString(scratch, size);
   }
 
@@ -115,8 +131,12 @@ export class Message {
   }
 }
 
-/** Small sizes as the FFI wants them: a BigInt made anew costs more than the call. */
-export const SMALL: readonly bigint[] = Array.from({ length: 257 }, (_, i) => BigInt(i));
+const SMALL: readonly bigint[] = Array.from({ length: 257 }, (_, i) => BigInt(i));
+
+/** A size as the FFI wants it: a BigInt made anew costs more than the call. */
+export function size_t(size: number): bigint {
+  return size < SMALL.length ? SMALL[size]! : BigInt(size);
+}
 
 function at(base: bigint, index: number): Deno.PointerObject {
   return Deno.UnsafePointer.create(base + BigInt(index * MSG_SIZE))!;

@@ -8,7 +8,7 @@
 
 import { StateError } from "../errors.ts";
 import { bytesOf, cString, errorCode, lastError, libzmq } from "./library.ts";
-import { Message, SMALL } from "./message.ts";
+import { Message, size_t } from "./message.ts";
 import { reactor } from "./reactor.ts";
 import * as zmq from "./symbols.ts";
 
@@ -394,8 +394,4 @@ function fromBinaryString(text: string): Uint8Array<ArrayBuffer> {
   if (text.length > scratch.length) scratch = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) scratch[i] = text.charCodeAt(i);
   return scratch;
-}
-
-function size_t(size: number): bigint {
-  return size < SMALL.length ? SMALL[size]! : BigInt(size);
 }

@@ -1,0 +1,556 @@
+/**
+ * The MDP 0.2 broker: {@linkcode Broker} binds a ROUTER socket, has every message decoded
+ * (`codec.ts`) and does what the rules (`routing.ts`) say. It serves peers of RFC 18 and of the
+ * Python project majortomo at once, told apart by each message.
+ *
+ * @example
+ * ```ts no-eval
+ * import { Broker } from "@majortomo/mdp/broker";
+ *
+ * await using broker = new Broker({ bind: ["tcp://127.0.0.1:5555", "ipc:///tmp/mdp.sock"] });
+ * await broker.run({ signal: AbortSignal.timeout(60_000) });
+ * ```
+ *
+ * @module
+ */
+
+import { getLogger, type Logger } from "@logtape/logtape";
+import { type Command, decodeAtBroker, type Dialect, encode, type FrameReader } from "./codec.ts";
+import { Complaints } from "./complaints.ts";
+import { ProtocolError, type ProtocolErrorKind, StateError } from "./errors.ts";
+import { type BrokerOptions, resolveBrokerOptions, type ResolvedBrokerOptions } from "./options.ts";
+import {
+  type Request,
+  Routing,
+  type RoutingCounters,
+  type RoutingEvent,
+  type Sent,
+  type Shell,
+  type Worker,
+} from "./routing.ts";
+import { libzmq } from "./zmq/library.ts";
+import { Message } from "./zmq/message.ts";
+import { type Frame, Socket } from "./zmq/socket.ts";
+import { NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
+
+export type { BrokerOptions } from "./options.ts";
+export type { Drop, Refusal, WorkerEnd } from "./routing.ts";
+
+/** How many messages are taken in one turn, before timers and other tasks have theirs. */
+const BATCH = 256;
+/** How many characters of a peer's name go into a log line. */
+const SHOWN = 64;
+/** What a timer can wait for at most, in ms. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/**
+ * What a broker has counted since it was made, and what it holds now. At every moment
+ * `accepted = answered + expired + (all of dropped) + queued + inFlight`.
+ */
+export interface BrokerStats {
+  /** How long ago it was bound, in ms; 0 before. */
+  uptime: number;
+  /** Commands received, by kind; `gone` are connections that ended. */
+  received: RoutingCounters["received"];
+  /** Messages that are not MDP 0.2, by what is wrong with them. They were dropped. */
+  invalid: Record<ProtocolErrorKind, number>;
+  /** Requests accepted, to be queued or dispatched. Those for `mmi.*` are not among them. */
+  accepted: number;
+  /** Requests whose FINAL was sent to their client. */
+  answered: number;
+  /** PARTIALs sent to clients. */
+  partials: number;
+  /** Requests not accepted, by reason. */
+  refused: RoutingCounters["refused"];
+  /** Requests that waited too long for a service without workers. */
+  expired: number;
+  /** Times that a request was given to a worker. */
+  dispatched: number;
+  /** Times that a lost worker's request was put back into its queue. */
+  recovered: number;
+  /** Requests accepted and given up, by reason. */
+  dropped: RoutingCounters["dropped"];
+  /** Requests for `mmi.*` that the broker answered itself. */
+  mmi: number;
+  /** Commands from peers that are no registered workers. */
+  unknown: number;
+  /** Requests that wait for a worker. */
+  queued: number;
+  /** How many bytes of body they have. */
+  queuedBytes: number;
+  /** Requests that a worker holds. */
+  inFlight: number;
+  /** Workers: registered now, of those without a request, and what was counted. */
+  workers: {
+    /** Registered now. */
+    registered: number;
+    /** Of those, the ones that wait for a request. */
+    waiting: number;
+    /** READYs that registered one. */
+    joined: number;
+    /** READYs refused, since the name of the service is reserved. */
+    reserved: number;
+    /** Workers that are no longer registered, by reason. */
+    left: RoutingCounters["left"];
+  };
+  /** Services that have workers or requests now. */
+  services: number;
+}
+
+/** How {@linkcode Broker.run} can be ended. */
+export interface RunOptions {
+  /** Stops the broker: orderly, as `close()` does. */
+  signal?: AbortSignal;
+}
+
+/** How a broker is closed. */
+export interface CloseOptions {
+  /**
+   * How long work in flight may go on, in ms.
+   * @default {the broker's option}
+   */
+  drain?: number;
+}
+
+/**
+ * An MDP 0.2 broker, to be run on its own or inside another program.
+ *
+ * @example A broker on a port that the system chooses
+ * ```ts no-eval
+ * import { Broker, Client, Worker } from "@majortomo/mdp";
+ *
+ * await using broker = new Broker({ bind: "tcp://127.0.0.1:*" });
+ * const [endpoint] = broker.bind();
+ * broker.run();
+ *
+ * await using worker = new Worker({ broker: endpoint, service: "upper" });
+ * worker.serve((request) => request.text().toUpperCase());
+ *
+ * await using client = new Client({ broker: endpoint });
+ * console.log((await client.request("upper", "hello")).text());
+ * ```
+ */
+export class Broker {
+  readonly #options: ResolvedBrokerOptions;
+  readonly #logger: Logger = getLogger(["majortomo", "broker"]);
+  readonly #complaints = new Complaints();
+  readonly #invalid: Record<ProtocolErrorKind, number> = {
+    header: 0,
+    delimiter: 0,
+    command: 0,
+    frames: 0,
+    service: 0,
+    size: 0,
+  };
+  readonly #routing: Routing<Message[]>;
+  readonly #ended = Promise.withResolvers<void>();
+  #socket: Socket | undefined;
+  #endpoints: readonly string[] = [];
+  #boundAt = 0;
+  #running = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Infinity;
+  #closing: Promise<void> | undefined;
+  /** Called when the drain may be over: something ended, or `close` will not wait any longer. */
+  #drained: (() => void) | undefined;
+
+  /**
+   * Makes a broker; nothing is bound yet.
+   *
+   * @param options See {@linkcode BrokerOptions}.
+   * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
+   * range.
+   */
+  constructor(options: BrokerOptions = {}) {
+    this.#options = resolveBrokerOptions(options);
+    this.#routing = new Routing(this.#shell(), this.#options);
+  }
+
+  /**
+   * The endpoints that it listens at, with the ports that were chosen for `*`; empty before
+   * `bind()` or `run()`.
+   */
+  get endpoints(): readonly string[] {
+    return this.#endpoints;
+  }
+
+  /**
+   * Binds all endpoints, and starts to serve. `run()` does it too; call it to know the endpoints
+   * first.
+   *
+   * @returns The endpoints that it listens at.
+   * @throws {ZmqError} If one cannot be bound, e.g. `EADDRINUSE`; then none is.
+   * @throws {StateError} If it is bound already, or closed.
+   * @throws {MdpError} If libzmq cannot be opened.
+   */
+  bind(): readonly string[] {
+    if (this.#closing !== undefined) throw new StateError("The broker is closed");
+    if (this.#socket !== undefined) {
+      throw new StateError(`The broker is already bound to ${this.#endpoints.join(", ")}`);
+    }
+    const { bind, linger, maxMessageSize, sendHighWaterMark } = this.#options;
+    const socket = new Socket("ROUTER", {
+      linger,
+      maxMessageSize: Number.isFinite(maxMessageSize) ? maxMessageSize : -1,
+      sendHighWaterMark,
+      routerMandatory: 1,
+      ...(libzmq().draft ? { routerNotify: NOTIFY_DISCONNECT } : {}),
+    });
+    try {
+      this.#endpoints = bind.map((endpoint) => {
+        socket.set("ipv6", endpoint.includes("[") ? 1 : 0);
+        return socket.bind(endpoint);
+      });
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+    this.#socket = socket;
+    this.#boundAt = performance.now();
+    socket.watch(() => this.#receive(socket));
+    for (const endpoint of this.#endpoints) {
+      this.#logger.info("Listening on {endpoint}", { endpoint });
+    }
+    return this.#endpoints;
+  }
+
+  /**
+   * Serves until it is stopped by the signal or `close()`.
+   *
+   * @param options See {@linkcode RunOptions}.
+   * @returns A promise of the orderly end.
+   * @throws {ZmqError} If an endpoint cannot be bound.
+   * @throws {StateError} If it runs already, or is closed.
+   */
+  async run({ signal }: RunOptions = {}): Promise<void> {
+    if (this.#running) throw new StateError("The broker is already running");
+    if (this.#closing !== undefined) throw new StateError("The broker is closed");
+    if (this.#socket === undefined) this.bind();
+    this.#running = true;
+    const stop = () => void this.close();
+    if (signal?.aborted) stop();
+    else signal?.addEventListener("abort", stop, { once: true });
+    await this.#ended.promise;
+    signal?.removeEventListener("abort", stop);
+  }
+
+  /**
+   * Stops in order: takes no new requests, lets work in flight go on for the drain time, sends
+   * DISCONNECT to all workers, and closes the socket when what it had to send has left.
+   *
+   * @param options See {@linkcode CloseOptions}. A later call may shorten the drain.
+   * @returns A promise of the end, the same for each call.
+   */
+  close({ drain = this.#options.drain }: CloseOptions = {}): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#closing = this.#close(drain);
+      this.#closing.then(this.#ended.resolve, this.#ended.reject);
+    } else if (drain === 0) this.#drained?.();
+    return this.#closing;
+  }
+
+  /** `close()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** What it has counted since it was made, and what it holds now. A copy. */
+  stats(): BrokerStats {
+    const routing = this.#routing;
+    const { counters } = routing;
+    let waiting = 0;
+    for (const worker of routing.workers.values()) if (worker.held.size === 0) waiting++;
+    return {
+      uptime: this.#socket === undefined ? 0 : performance.now() - this.#boundAt,
+      received: { ...counters.received },
+      invalid: { ...this.#invalid },
+      accepted: counters.accepted,
+      answered: counters.answered,
+      partials: counters.partials,
+      refused: { ...counters.refused },
+      expired: counters.expired,
+      dispatched: counters.dispatched,
+      recovered: counters.recovered,
+      dropped: { ...counters.dropped },
+      mmi: counters.mmi,
+      unknown: counters.unknown,
+      queued: routing.queued,
+      queuedBytes: routing.queuedBytes,
+      inFlight: routing.inFlight,
+      workers: {
+        registered: routing.workers.size,
+        waiting,
+        joined: counters.joined,
+        reserved: counters.reserved,
+        left: { ...counters.left },
+      },
+      services: routing.services.size,
+    };
+  }
+
+  async #close(drain: number): Promise<void> {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    const { inFlight, queued } = this.#routing;
+    this.#logger.info("Stopping with {inFlight} requests in flight and {queued} queued", {
+      inFlight,
+      queued,
+      drain,
+    });
+    this.#routing.stop();
+    if (drain > 0 && inFlight + queued > 0) await this.#drain(drain);
+    this.#routing.end(performance.now());
+    clearTimeout(this.#timer);
+    this.#timerAt = -Infinity;
+    await socket.close();
+    this.#logger.info("Stopped");
+  }
+
+  async #drain(milliseconds: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#drained = resolve;
+    const timer = milliseconds > LONGEST_TIMER ? undefined : setTimeout(resolve, milliseconds);
+    await promise;
+    clearTimeout(timer);
+    this.#drained = undefined;
+  }
+
+  // ---- the socket ----
+
+  #receive(socket: Socket): void {
+    const now = performance.now();
+    for (let i = 0; i < BATCH && !socket.isClosed; i++) {
+      const frames = socket.receive();
+      if (frames === undefined) break;
+      const identity = frames.shift()!;
+      const peer = identity.toBinaryString();
+      identity.release();
+      try {
+        this.#handle(peer, frames, now);
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        release(frames);
+        this.#invalid[error.kind]++;
+        this.#complain(`invalid ${error.kind}`, "Dropped a message from {peer}: {reason}", {
+          peer: hex(peer),
+          reason: error.message,
+        });
+      }
+    }
+    this.#arm();
+  }
+
+  /** One message. Its frames are released, or routing has them, unless this throws. */
+  #handle(peer: string, frames: Message[], now: number): void {
+    if (frames.length === 1 && frames[0]!.size === 0) {
+      // From libzmq itself: the peer's connection is gone (ZMQ_ROUTER_NOTIFY). A peer that sends
+      // just this says no more than that it goes.
+      release(frames);
+      return this.#routing.gone(peer, now);
+    }
+    const command = decodeAtBroker(frames, MESSAGES);
+    const routing = this.#routing;
+    const { dialect } = command;
+    if (command.side === "client") {
+      const body = command.body as Message[];
+      if (body.length > 1 && sizeOf(body) > this.#options.maxMessageSize) {
+        throw new ProtocolError(
+          "size",
+          `The body has ${
+            sizeOf(body)
+          } bytes, and at most ${this.#options.maxMessageSize} are taken`,
+        );
+      }
+      const service = command.service.toBinaryString();
+      releaseAllBut(frames, body.length);
+      return routing.request(peer, dialect, service, body, now);
+    }
+    switch (command.command) {
+      case "partial":
+      case "final":
+        routing.reply(
+          peer,
+          dialect,
+          command.command,
+          command.client.toBinaryString(),
+          command.body as Message[],
+          now,
+        );
+        break;
+      case "ready":
+        routing.ready(peer, dialect, command.service.toBinaryString(), now);
+        break;
+      case "heartbeat":
+        routing.heartbeat(peer, dialect, now);
+        break;
+      case "disconnect":
+        routing.disconnect(peer, now);
+    }
+    release(frames);
+  }
+
+  #shell(): Shell<Message[]> {
+    return {
+      dispatch: (worker: Worker<Message[]>, request: Request<Message[]>): Sent => {
+        // Copies, since the request may have to be sent to another worker.
+        const body = request.body.map((frame) => frame.copy());
+        const sent = this.#send(worker.id, {
+          side: "worker",
+          command: "request",
+          dialect: worker.dialect,
+          client: request.client,
+          body,
+        });
+        release(body);
+        return sent;
+      },
+      control: (worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): Sent =>
+        this.#send(worker, { side: "worker", command, dialect }),
+      reply: (request: Request<Message[]>, command: "partial" | "final", body: Message[]): Sent =>
+        this.#send(request.client, {
+          side: "client",
+          command,
+          dialect: request.dialect,
+          service: request.service.name,
+          body,
+        }),
+      answer: (client: string, dialect: Dialect, service: string, text: string): Sent =>
+        this.#send(client, { side: "client", command: "final", dialect, service, body: [text] }),
+      read: (body: Message[]): string => body[0]?.toBinaryString() ?? "",
+      size: sizeOf,
+      discard: release,
+      report: (event: RoutingEvent): void => this.#report(event),
+    };
+  }
+
+  #send(peer: string, command: Command<Frame>): Sent {
+    const frames = encode<Frame>(command);
+    frames.unshift(peer);
+    return this.#socket!.send(frames);
+  }
+
+  // ---- time ----
+
+  /** Has the timer go off no later than the next deadline; it may go off for nothing. */
+  #arm(): void {
+    const at = this.#routing.nextDeadline();
+    if (at < this.#timerAt) {
+      clearTimeout(this.#timer);
+      this.#timerAt = at;
+      const delay = Math.min(Math.max(0, at - performance.now()), LONGEST_TIMER);
+      this.#timer = setTimeout(this.#elapse, delay);
+    }
+    const { inFlight, queued } = this.#routing;
+    if (this.#drained !== undefined && inFlight + queued === 0) this.#drained();
+  }
+
+  readonly #elapse = (): void => {
+    this.#timerAt = Infinity;
+    this.#routing.elapse(performance.now());
+    this.#arm();
+  };
+
+  // ---- the log ----
+
+  #report(event: RoutingEvent): void {
+    switch (event.type) {
+      case "worker joined":
+        this.#logger.info("Worker {worker} joined service {service}", {
+          worker: hex(event.worker),
+          service: text(event.service),
+        });
+        break;
+      case "worker left": {
+        const properties = {
+          worker: hex(event.worker),
+          service: text(event.service),
+          reason: event.reason,
+          held: event.held,
+        };
+        const template =
+          "Worker {worker} left service {service}: {reason}, it held {held} requests";
+        const orderly = event.reason === "disconnect" || event.reason === "stopped";
+        if (orderly && event.held === 0) this.#logger.info(template, properties);
+        else this.#complain(`worker ${event.reason}`, template, properties);
+        break;
+      }
+      case "worker refused":
+        this.#complain(
+          "reserved",
+          "Refused worker {worker}: the service name {service} is reserved",
+          { worker: hex(event.worker), service: text(event.service) },
+        );
+        break;
+      case "answer from unknown worker":
+        this.#complain(
+          "unknown",
+          "Dropped an answer from {worker}, which is no registered worker",
+          { worker: hex(event.worker) },
+        );
+        break;
+      default: {
+        const { type, client, service, ...rest } = event;
+        const why = "reason" in rest
+          ? rest.reason
+          : "attempts" in rest
+          ? "worker lost"
+          : "no worker";
+        this.#complain(
+          `${type} ${why}`,
+          `${type[0]!.toUpperCase()}${
+            type.slice(1)
+          } of client {client} for service {service}: {why}`,
+          { client: hex(client), service: text(service), why, ...rest },
+        );
+      }
+    }
+  }
+
+  #complain(kind: string, template: string, properties: Record<string, unknown>): void {
+    const omitted = this.#complaints.admit(kind, performance.now());
+    if (omitted === undefined) return;
+    if (omitted === 0) this.#logger.warn(template, properties);
+    else {
+      this.#logger.warn(`${template} ({omitted} more like it were left out)`, {
+        ...properties,
+        omitted,
+      });
+    }
+  }
+}
+
+/** Lets the codec read frames that stay in libzmq's memory. */
+const MESSAGES: FrameReader<Message> = { read: (frame, into) => frame.read(into) };
+
+function release(frames: readonly Message[]): void {
+  for (const frame of frames) frame.release();
+}
+
+/** Releases all but the last so many frames. */
+function releaseAllBut(frames: readonly Message[], last: number): void {
+  for (let i = 0; i < frames.length - last; i++) frames[i]!.release();
+}
+
+function sizeOf(frames: readonly Message[]): number {
+  let size = 0;
+  for (const frame of frames) size += frame.size;
+  return size;
+}
+
+/** An identity as the log shows it. */
+function hex(identity: string): string {
+  let shown = "";
+  for (let i = 0; i < identity.length && i < SHOWN / 2; i++) {
+    shown += identity.charCodeAt(i).toString(16).padStart(2, "0");
+  }
+  return identity.length > SHOWN / 2 ? `${shown}…` : shown;
+}
+
+/** A service's name as the log shows it: quoted, with what could fool a terminal escaped. */
+function text(name: string): string {
+  const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
+  const shown = JSON.stringify(new TextDecoder().decode(bytes))
+    // deno-lint-ignore no-control-regex -- control characters are what must not get through
+    .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");
+  return name.length > SHOWN ? `${shown}…` : shown;
+}

@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import type { Request, Worker } from "../routing.ts";
+import { type Body, Harness, OPTIONS } from "./routing_shell.ts";
+
+/** One step of a history. Numbers pick among the peers there are. */
+type Step =
+  | { do: "request"; client: number; service: number }
+  | { do: "ready"; worker: number; service: number }
+  | { do: "partial" | "final" | "heartbeat" | "disconnect" | "gone"; worker: number }
+  | { do: "wrong answer"; worker: number; client: number }
+  | { do: "client gone"; client: number }
+  | { do: "block" | "unblock"; peer: number; full: boolean }
+  | { do: "pass"; time: number };
+
+const CLIENTS = ["\0c00", "\0c01", "c2", "c3"];
+const WORKERS = ["\0w00", "\0w01", "w2", "w3", "w4"];
+const SERVICES = ["a", "b"];
+
+const client = fc.nat(CLIENTS.length - 1), worker = fc.nat(WORKERS.length - 1);
+const service = fc.nat(SERVICES.length - 1);
+const peer = fc.nat(CLIENTS.length + WORKERS.length - 1);
+const act = <D extends Step["do"]>(name: D) => fc.constant(name);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ do: act("request"), client, service }) },
+  { weight: 4, arbitrary: fc.record({ do: act("ready"), worker, service }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constantFrom("final" as const), worker }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("partial" as const), worker }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constantFrom("heartbeat" as const, "disconnect" as const, "gone" as const),
+      worker,
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: act("wrong answer"), worker, client }) },
+  { weight: 1, arbitrary: fc.record({ do: act("client gone"), client }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constantFrom("block" as const, "unblock" as const),
+      peer,
+      full: fc.boolean(),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: act("pass"), time: fc.constantFrom(1, 60, 110, 450, 1_100, 9_500) }),
+  },
+);
+
+/** Plays a history and holds the promises after every step. */
+class Model {
+  readonly harness = new Harness({ maxQueue: 6, maxTotalQueue: 9, maxAttempts: 2 });
+  #serial = 0;
+  /** Dispatches by request. */
+  readonly #attempts = new Map<string, number>();
+  readonly #finals = new Set<string>();
+  /** What was last dispatched for the first time, by client and service. */
+  readonly #order = new Map<string, number>();
+
+  constructor() {
+    this.harness.onDispatch = (worker, request) => this.#dispatched(worker, request);
+  }
+
+  play(step: Step): void {
+    const { harness } = this;
+    const before = harness.routing.counters.answered;
+    switch (step.do) {
+      case "request":
+        harness.request(CLIENTS[step.client]!, SERVICES[step.service]!, `r${++this.#serial}`);
+        break;
+      case "ready":
+        harness.ready(WORKERS[step.worker]!, SERVICES[step.service]!);
+        break;
+      case "partial":
+      case "final": {
+        const worker = WORKERS[step.worker]!;
+        const request = [...harness.routing.workers.get(worker)?.held.values() ?? []][0];
+        if (request === undefined) return;
+        const id = request.body[0]!;
+        const delivered = harness.unsendable.get(request.client) === undefined &&
+          request.lost === undefined;
+        harness[step.do](worker, request.client, `${step.do} ${id}`);
+        if (step.do === "partial") break;
+        assert.equal(harness.routing.counters.answered, before + (delivered ? 1 : 0));
+        assert.ok(!this.#finals.has(id), `${id} is answered twice`);
+        this.#finals.add(id);
+        break;
+      }
+      case "wrong answer": {
+        const worker = harness.routing.workers.get(WORKERS[step.worker]!);
+        if (worker?.held.has(CLIENTS[step.client]!)) return;
+        harness.final(WORKERS[step.worker]!, CLIENTS[step.client]!, "wrong");
+        break;
+      }
+      case "heartbeat":
+      case "disconnect":
+      case "gone":
+        harness[step.do](WORKERS[step.worker]!);
+        break;
+      case "client gone":
+        harness.gone(CLIENTS[step.client]!);
+        break;
+      case "block":
+      case "unblock": {
+        const peer = [...CLIENTS, ...WORKERS][step.peer]!;
+        if (step.do === "unblock") harness.unsendable.delete(peer);
+        else harness.unsendable.set(peer, step.full ? "full" : "unreachable");
+        break;
+      }
+      case "pass":
+        harness.pass(step.time);
+    }
+    this.#check();
+  }
+
+  #dispatched(worker: Worker<Body>, request: Request<Body>): void {
+    const id = request.body[0]!;
+    assert.equal(worker.held.size, 0, `${worker.id} gets ${id} while it holds another`);
+    assert.equal(worker.service, request.service, `${id} goes to a worker of another service`);
+    assert.ok(!this.#finals.has(id), `${id} is dispatched after its answer`);
+    const attempts = (this.#attempts.get(id) ?? 0) + 1;
+    this.#attempts.set(id, attempts);
+    assert.ok(attempts <= 2, `${id} is dispatched ${attempts} times`);
+    if (attempts > 1) return;
+    const key = `${request.client} ${request.service.name}`, number = Number(id.slice(1));
+    assert.ok(number > (this.#order.get(key) ?? 0), `${id} overtakes one of its client's`);
+    this.#order.set(key, number);
+  }
+
+  #check(): void {
+    const { harness } = this, { routing } = harness;
+    harness.assertNothingLost();
+    let queued = 0;
+    for (const [name, service] of routing.services) {
+      assert.ok(service.workers > 0 || service.queued > 0, `service ${name} is not forgotten`);
+      assert.ok(
+        service.waiting.first === undefined || service.turns.first === undefined,
+        `service ${name} has requests queued and a worker that waits`,
+      );
+      queued += service.queued;
+    }
+    assert.equal(queued, routing.queued);
+    let held = 0;
+    for (const worker of routing.workers.values()) held += worker.held.size;
+    assert.equal(held, routing.inFlight);
+    assert.ok(routing.queued <= 9 + WORKERS.length, "the queues outgrow their bound");
+    assert.ok(routing.nextDeadline() > harness.now, "something is due and was not done");
+  }
+
+  /** After the history: everybody leaves, and nothing may be left. */
+  end(): void {
+    const { harness } = this;
+    for (const worker of WORKERS) harness.gone(worker);
+    harness.pass(2 * OPTIONS.requestExpiry);
+    this.#check();
+    assert.equal(harness.routing.services.size, 0);
+    assert.equal(harness.routing.queued + harness.routing.inFlight, 0);
+    assert.equal(harness.routing.nextDeadline(), Infinity);
+  }
+}
+
+Deno.test("Routing loses nothing, answers once and keeps the order in every history", () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 120, size: "max" }), (history) => {
+      const model = new Model();
+      for (const step of history) model.play(step);
+      model.end();
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+Deno.test("Routing serves clients evenly whatever they queue", () => {
+  const backlog = fc.array(fc.nat(CLIENTS.length - 1), {
+    minLength: 1,
+    maxLength: 60,
+    size: "max",
+  });
+  fc.assert(
+    fc.property(backlog, (clients) => {
+      const harness = new Harness();
+      const left = new Map<string, number>();
+      for (const [i, n] of clients.entries()) {
+        harness.request(CLIENTS[n]!, "a", `r${i}`);
+        left.set(CLIENTS[n]!, (left.get(CLIENTS[n]!) ?? 0) + 1);
+      }
+      // In each round every client that still has requests is served exactly once.
+      let round = new Set<string>();
+      harness.onDispatch = (_, { client }) => {
+        if (round.has(client)) {
+          for (const [other, count] of left) {
+            assert.ok(count === 0 || round.has(other), `${other} waits while ${client} is served`);
+          }
+          round = new Set();
+        }
+        round.add(client);
+        left.set(client, left.get(client)! - 1);
+      };
+      for (let n = 0; n < clients.length; n++) harness.ready(`w${n}`, "a");
+      assert.equal(harness.routing.queued, 0);
+    }),
+  );
+});

@@ -259,7 +259,7 @@ export class Socket {
     const last = frames.length - 1;
     if (last < 0) throw new StateError("A message has at least one frame");
     const { symbols } = libzmq();
-    for (let i = 0; i <= last; i++) {
+    for (let i = 0; i <= last;) {
       const frame = frames[i]!;
       const flags = i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT;
       let sent: number;
@@ -278,19 +278,21 @@ export class Socket {
           flags,
         );
       }
-      if (sent < 0) return this.#refused();
+      if (sent >= 0) {
+        i++;
+        continue;
+      }
+      const code = errorCode();
+      // A signal came in between; the frame is still to be sent.
+      if (code === "EINTR") continue;
+      if (code !== "EAGAIN" && code !== "EHOSTUNREACH") {
+        throw lastError("zmq_send", `a ${this.type} socket`);
+      }
+      reactor.touched();
+      return code === "EAGAIN" ? "full" : "unreachable";
     }
     reactor.touched();
     return "sent";
-  }
-
-  #refused(): SendResult {
-    const code = errorCode();
-    if (code !== "EAGAIN" && code !== "EHOSTUNREACH") {
-      throw lastError("zmq_send", `a ${this.type} socket`);
-    }
-    reactor.touched();
-    return code === "EAGAIN" ? "full" : "unreachable";
   }
 
   /**
@@ -302,30 +304,39 @@ export class Socket {
    */
   receive(): Message[] | undefined {
     this.#open();
-    const { symbols } = libzmq();
-    let message = Message.take();
-    if (symbols.zmq_msg_recv(message.pointer, this.pointer, zmq.DONTWAIT) < 0) {
-      const code = errorCode();
-      if (code === "EAGAIN" || code === "EINTR") {
-        message.release();
-        return undefined;
+    const first = this.#receiveFrame();
+    if (first === undefined) return undefined;
+    const frames = [first];
+    try {
+      // The rest of a message is there as soon as its first frame is.
+      for (let more = first.more; more;) {
+        const frame = this.#receiveFrame();
+        if (frame === undefined) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
+        frames.push(frame);
+        more = frame.more;
       }
-      const error = lastError("zmq_msg_recv", `a ${this.type} socket`);
-      message.release();
+    } catch (error) {
+      for (const frame of frames) frame.release();
       throw error;
     }
-    const frames = [message];
-    while (message.more) {
-      // The rest of a message is there as soon as its first frame is.
-      message = Message.take();
-      frames.push(message);
-      if (symbols.zmq_msg_recv(message.pointer, this.pointer, zmq.DONTWAIT) < 0) {
-        const error = lastError("zmq_msg_recv", `a ${this.type} socket`);
-        for (const frame of frames) frame.release();
-        throw error;
-      }
-    }
     return frames;
+  }
+
+  #receiveFrame(): Message | undefined {
+    const { symbols } = libzmq();
+    const frame = Message.take();
+    while (symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT) < 0) {
+      const code = errorCode();
+      // A signal came in between.
+      if (code === "EINTR") continue;
+      const error = code === "EAGAIN"
+        ? undefined
+        : lastError("zmq_msg_recv", `a ${this.type} socket`);
+      frame.release();
+      if (error === undefined) return undefined;
+      throw error;
+    }
+    return frame;
   }
 
   /** The same with the frames copied into JavaScript. */

@@ -23,7 +23,7 @@
  */
 
 import { MdpError } from "../errors.ts";
-import { bytesOf, cString, lastError, libzmq } from "./library.ts";
+import { bytesOf, cString, errorCode, lastError, libzmq } from "./library.ts";
 import { DONTWAIT, FD, PAIR, POLLIN } from "./symbols.ts";
 
 /** What the reactor needs of a socket. */
@@ -132,6 +132,11 @@ class Reactor {
     const timeout = this.#traffic ? this.#syncWait : 0n;
     this.#traffic = false;
     let ready = symbols.zmq_poll(this.#itemBytes, this.#order.length, timeout);
+    if (ready < 0) {
+      if (errorCode() !== "EINTR") throw lastError("zmq_poll", "the sockets of this process");
+      // A signal came in between, perhaps when the descriptor's edge was already taken.
+      this.#traffic = true;
+    }
     if (ready > 0) {
       this.#traffic = true;
       const order = this.#order;

@@ -249,16 +249,10 @@ const MIB = 2 ** 20;
  * @throws {TypeError} For a value of the wrong type, {@linkcode RangeError} for one out of range.
  */
 export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBrokerOptions {
-  const heartbeat = heartbeats(options);
   return {
     bind: endpoints("bind", options.bind),
-    ...heartbeat,
-    busyWorkerTimeout: atLeast(
-      "busyWorkerTimeout",
-      duration("busyWorkerTimeout", options.busyWorkerTimeout, 900_000, 1),
-      "heartbeatTimeout",
-      heartbeat.heartbeatTimeout,
-    ),
+    ...heartbeats(options),
+    busyWorkerTimeout: duration("busyWorkerTimeout", options.busyWorkerTimeout, 900_000, 1),
     requestExpiry: duration("requestExpiry", options.requestExpiry, 60_000) || Infinity,
     maxAttempts: count("maxAttempts", options.maxAttempts, 3),
     maxQueue: count("maxQueue", options.maxQueue, 100_000, 0),
@@ -272,8 +266,16 @@ export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBroke
   };
 }
 
-/** The same for a client's options. */
-export function resolveClientOptions(options: ClientOptions = {}): ResolvedClientOptions {
+/** The same for a client's options, which may be the endpoint or endpoints alone. */
+export function resolveClientOptions(
+  given: ClientOptions | string | readonly string[] = {},
+): ResolvedClientOptions {
+  if (typeof given !== "string" && (typeof given !== "object" || given === null)) {
+    throw new TypeError(`A client is made with options or endpoints, got ${show(given)}`);
+  }
+  const options: ClientOptions = typeof given === "string" || Array.isArray(given)
+    ? { broker: given as string | readonly string[] }
+    : given as ClientOptions;
   const brokers = endpoints("broker", options.broker);
   return {
     brokers,
@@ -315,6 +317,25 @@ export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOpti
     linger: duration("linger", options.linger, 2_500, 0, INT_MAX),
     maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
   };
+}
+
+/**
+ * Checks how long work in flight may go on after a stop, in ms.
+ *
+ * @throws {TypeError} If it is no number, {@linkcode RangeError} if it is negative.
+ */
+export function resolveDrain(drain: number | undefined, ifNone: number): number {
+  return duration("drain", drain, ifNone);
+}
+
+/**
+ * Checks a signal, if there is one.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError(`signal is an AbortSignal, got ${show(signal)}`);
 }
 
 /**
@@ -382,7 +403,7 @@ function heartbeats(
   const heartbeatTimeout = duration(
     "heartbeatTimeout",
     options.heartbeatTimeout,
-    Math.max(10_000, 4 * heartbeatInterval),
+    Math.min(INT_MAX, Math.max(10_000, 4 * heartbeatInterval)),
     1,
     INT_MAX,
   );
@@ -457,6 +478,13 @@ function endpoints(name: string, value: string | readonly string[] | undefined):
           show(endpoint)
         }`,
       );
+    }
+  }
+  for (const endpoint of list as string[]) {
+    // libzmq takes the lower 16 bits of whatever number there is.
+    const port = /^tcp:.*:(\d+)$/.exec(endpoint)?.[1];
+    if (port !== undefined && Number(port) > 65_535) {
+      throw new RangeError(`${name} has a port of at most 65535, got "${endpoint}"`);
     }
   }
   return list.slice() as string[];

@@ -1,0 +1,278 @@
+/**
+ * The broker's configuration file: YAML, with the options of the command line under their long
+ * names, and how to log.
+ *
+ * ```yaml
+ * bind-url:
+ *   - tcp://127.0.0.1:5555
+ *   - ipc:///run/majortomo.sock
+ * heartbeat-interval: 500ms
+ * heartbeat-timeout: 2
+ * max-queue-bytes: 64MiB
+ * logging:
+ *   level: info
+ *   format: json
+ *   levels:
+ *     majortomo.broker: debug
+ * ```
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { LogLevel } from "@logtape/logtape";
+import { findSimilar } from "@optique/core/suggestion";
+import { choice, type ValueParser } from "@optique/core/valueparser";
+import * as v from "valibot";
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
+import { kebabCase, type Settings, VALUES } from "./broker_options.ts";
+import { plainText, UsageError } from "./command_line.ts";
+import type { LogFormat } from "./logging.ts";
+
+/** What a configuration file says. */
+export interface Config {
+  /** The options. */
+  settings: Settings;
+  /** How to log, where it says so. */
+  logging: { level?: LogLevel; format?: LogFormat; levels: Record<string, LogLevel> };
+  /** Keys that mean something to majortomo in Python and nothing here. */
+  ignored: readonly string[];
+}
+
+/** What no configuration file says. */
+export const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] };
+
+/**
+ * Reads a configuration file.
+ *
+ * @param path The file.
+ * @returns What it says.
+ * @throws {UsageError} If it cannot be read, or something in it is wrong: the message says where,
+ * and what would be right.
+ */
+export function readConfig(path: string): Config {
+  // Asked first, since at a terminal Deno would prompt for the permission.
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
+    throw new UsageError(
+      `Reading the configuration file "${path}" needs the permission --allow-read: ` +
+        `run deno with --allow-read="${path}"`,
+    );
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(path));
+  } catch (error) {
+    throw new UsageError(`Cannot read the configuration file "${path}": ${why(error)}`);
+  }
+  return parseConfig(text, path);
+}
+
+/**
+ * Parses the text of a configuration file.
+ *
+ * @param text The text.
+ * @param path The file's name, for messages.
+ * @returns What it says.
+ * @throws {UsageError} If something in it is wrong.
+ */
+export function parseConfig(text: string, path: string): Config {
+  const lines = new LineCounter();
+  const document = withoutEnvironment(() =>
+    parseDocument(text, { lineCounter: lines, prettyErrors: false })
+  );
+  const fail = (offset: number | undefined, message: string): never => {
+    const at = offset === undefined ? "" : `:${lines.linePos(offset).line}`;
+    throw new UsageError(`${path}${at}: ${message}`);
+  };
+  const [fault] = [...document.errors, ...document.warnings];
+  if (fault !== undefined) {
+    const [key] = /^[^\s:]+/.exec(text.slice(fault.pos[0])) ?? [];
+    fail(
+      fault.pos[0],
+      fault.code === "DUPLICATE_KEY"
+        ? `${key}: The same option is set above already`
+        : fault.message.replace(/\s*\n\s*/g, " "),
+    );
+  }
+  const { contents } = document;
+  if (contents === null || isScalar(contents) && contents.value === null) return NO_CONFIG;
+  if (!isMap(contents)) {
+    fail(0, `Expected "option: value" lines, but got ${show(toJs(document, fail))}`);
+  }
+
+  const spelled = new Map<string, string>();
+  const values: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(toJs(document, fail))) {
+    const name = key.replace(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const before = spelled.get(name);
+    if (before !== undefined) {
+      fail(offsetOf(document, [key]), `${key}: The same option is set as ${before} already`);
+    }
+    spelled.set(name, key);
+    values[name] = value;
+  }
+  const result = v.safeParse(SCHEMA, values);
+  if (result.success) return assemble(result.output);
+  const issue = result.issues[0];
+  const [first, ...rest] = (issue.path ?? []).map((item) => String(item.key));
+  const keys = [spelled.get(first!) ?? first!, ...rest];
+  return fail(offsetOf(document, keys), `${keys.join(".")}: ${describe(issue, keys)}`);
+}
+
+/** Reads a value as the command line would. */
+function as<T>(parser: ValueParser<"sync", T>) {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, T>(({ dataset: { value }, addIssue, NEVER }) => {
+      const isObject = typeof value === "object" && value !== null;
+      const result = parser.parse(isObject ? JSON.stringify(value) : String(value));
+      if (result.success) return result.value;
+      addIssue({ message: plainText(result.error) });
+      return NEVER;
+    }),
+  );
+}
+
+const flag = v.boolean(({ input }) => `Expected true or false, but got ${JSON.stringify(input)}`);
+
+/** The names of levels here and in Python, and what they are here. */
+const LEVELS = {
+  trace: "trace",
+  debug: "debug",
+  info: "info",
+  warning: "warning",
+  warn: "warning",
+  error: "error",
+  fatal: "fatal",
+  critical: "fatal",
+} as const;
+
+const level = v.pipe(
+  as(choice(Object.keys(LEVELS) as (keyof typeof LEVELS)[], { caseInsensitive: true })),
+  v.transform((name): LogLevel => LEVELS[name]),
+);
+
+/** A logger in the form of Python's logging.config; what else it may have is of no use here. */
+const pythonLogger = v.looseObject({ level: v.optional(level) }, expectedMapping);
+
+/** The rest of that form. */
+const PYTHON_ONLY = ["formatters", "filters", "handlers"] as const;
+
+const LOGGING = v.strictObject({
+  level: v.optional(level),
+  format: v.optional(as(VALUES.logFormat)),
+  levels: v.optional(v.record(v.string(), level, expectedMapping)),
+  root: v.optional(pythonLogger),
+  loggers: v.optional(v.record(v.string(), pythonLogger, expectedMapping)),
+  version: v.optional(v.unknown()),
+  incremental: v.optional(v.unknown()),
+  disable_existing_loggers: v.optional(v.unknown()),
+  formatters: v.optional(v.unknown()),
+  filters: v.optional(v.unknown()),
+  handlers: v.optional(v.unknown()),
+}, expectedMapping);
+
+const SCHEMA = v.strictObject({
+  bindUrl: v.optional(v.pipe(
+    v.unknown(),
+    v.transform((value) => Array.isArray(value) ? value : [value]),
+    v.array(as(VALUES.bindUrl)),
+    v.nonEmpty("Expected at least one endpoint, but got an empty list"),
+  )),
+  heartbeatInterval: v.optional(as(VALUES.heartbeatInterval)),
+  heartbeatTimeout: v.optional(as(VALUES.heartbeatTimeout)),
+  busyWorkerTimeout: v.optional(as(VALUES.busyWorkerTimeout)),
+  requestExpiry: v.optional(as(VALUES.requestExpiry)),
+  maxAttempts: v.optional(as(VALUES.maxAttempts)),
+  maxQueue: v.optional(as(VALUES.maxQueue)),
+  maxQueueBytes: v.optional(as(VALUES.maxQueueBytes)),
+  maxTotalQueue: v.optional(as(VALUES.maxTotalQueue)),
+  maxTotalQueueBytes: v.optional(as(VALUES.maxTotalQueueBytes)),
+  maxMessageSize: v.optional(as(VALUES.maxMessageSize)),
+  drain: v.optional(as(VALUES.drain)),
+  logFormat: v.optional(as(VALUES.logFormat)),
+  verbose: v.optional(flag),
+  debug: v.optional(flag),
+  logging: v.optional(LOGGING),
+});
+
+function assemble({ logging = {}, ...settings }: v.InferOutput<typeof SCHEMA>): Config {
+  const levels: Record<string, LogLevel> = {};
+  for (const [category, logger] of Object.entries(logging.loggers ?? {})) {
+    if (logger.level !== undefined) levels[category] = logger.level;
+  }
+  return {
+    settings,
+    logging: {
+      level: logging.level ?? logging.root?.level,
+      format: logging.format,
+      levels: { ...levels, ...logging.levels },
+    },
+    ignored: PYTHON_ONLY.filter((key) => logging[key] !== undefined).map((key) => `logging.${key}`),
+  };
+}
+
+function expectedMapping({ expected, input }: v.BaseIssue<unknown>): string {
+  return expected === "never" ? "" : `Expected "name: value" lines, but got ${show(input)}`;
+}
+
+/** What is wrong with the value at these keys, and what would be right. */
+function describe(issue: v.BaseIssue<unknown>, keys: readonly string[]): string {
+  // An unknown key: valibot expects that it "never" is there.
+  if (issue.kind !== "schema" || issue.expected !== "never") return issue.message;
+  const known = keys.length === 1
+    ? Object.keys(SCHEMA.entries).map(kebabCase)
+    : Object.keys(LOGGING.entries);
+  const [similar] = findSimilar(keys.at(-1)!.replaceAll("_", "-"), known, { maxSuggestions: 1 });
+  return `Unknown option with the value ${show(issue.path?.at(-1)?.value)}, ${
+    similar === undefined ? `expected one of ${known.join(", ")}` : `did you mean ${similar}?`
+  }`;
+}
+
+function show(value: unknown): string {
+  return JSON.stringify(value) ?? String(value);
+}
+
+function toJs(document: Document, fail: (offset: undefined, message: string) => never) {
+  try {
+    return document.toJS() as Record<string, unknown>;
+  } catch (error) {
+    // Aliases that multiply beyond all measure.
+    return fail(undefined, why(error));
+  }
+}
+
+/**
+ * The yaml package reads LOG_TOKENS and LOG_STREAM from the environment as it parses, to debug
+ * itself, which would need a permission that nobody else here does.
+ */
+function withoutEnvironment<T>(parse: () => T): T {
+  const { env } = process;
+  process.env = {};
+  try {
+    return parse();
+  } finally {
+    process.env = env;
+  }
+}
+
+/** Where a value stands in the file, or the nearest of what it stands in. */
+function offsetOf(document: Document, keys: readonly string[]): number | undefined {
+  for (let depth = keys.length; depth > 0; depth--) {
+    const parent = depth === 1 ? document.contents : document.getIn(keys.slice(0, depth - 1), true);
+    if (!isMap(parent)) continue;
+    const pair = parent.items.find(({ key }) =>
+      isScalar(key) && String(key.value) === keys[depth - 1]
+    );
+    if (isNode(pair?.key)) return pair.key.range?.[0];
+  }
+  return undefined;
+}
+
+function why(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "There is no such file";
+  if (error instanceof Deno.errors.IsADirectory) return "It is a directory";
+  if (error instanceof Deno.errors.PermissionDenied) return "The file system does not permit it";
+  if (error instanceof TypeError) return "It is no text in UTF-8";
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,126 @@
+/**
+ * The values that options take, each read from its text in one place: the command line and the
+ * configuration file accept the same, and refuse in the same words.
+ *
+ * @module
+ */
+
+import { message, text } from "@optique/core/message";
+import { fileSize, integer, type ValueParser } from "@optique/core/valueparser";
+import { DEFAULT_ENDPOINT, resolveBrokerOptions } from "../options.ts";
+
+/** What a timer can hold, in ms. */
+const LONGEST = 2 ** 31 - 1;
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/**
+ * A duration: seconds (`2.5`), or a number with its unit (`500ms`, `3s`, `2m`, `1h`).
+ *
+ * @param least The shortest that is accepted, in ms.
+ * @returns A parser of durations that gives ms.
+ */
+export function duration(least: number): ValueParser<"sync", number> {
+  return {
+    mode: "sync",
+    metavar: "SECONDS",
+    placeholder: least,
+    parse(input) {
+      const [, number, unit = "s"] = /^(\d+\.?\d*|\.\d+) ?(ms|s|m|h)?$/.exec(input.trim()) ?? [];
+      if (number === undefined) {
+        return {
+          success: false,
+          error:
+            message`Expected seconds such as 2.5, or a number with its unit such as 500ms, 3s, \
+2m or 1h, but got ${input}.`,
+        };
+      }
+      // In whole microseconds, so that 1.1 seconds are 1100 ms and not 1100.0000000000002.
+      const value = Math.round(Number(number) * UNITS[unit]! * 1_000) / 1_000;
+      if (value >= least && value <= LONGEST) return { success: true, value };
+      const bounds = value < least
+        ? `at least ${inSeconds(least)}`
+        : `at most ${inSeconds(LONGEST)}`;
+      return {
+        success: false,
+        error: message`Expected ${text(bounds)} seconds, but got ${input}.`,
+      };
+    },
+    format: inSeconds,
+  };
+}
+
+/**
+ * A duration in the form that {@linkcode duration} reads.
+ *
+ * @param milliseconds The duration in ms.
+ * @returns It in seconds.
+ */
+export function inSeconds(milliseconds: number): string {
+  return String(milliseconds / 1_000);
+}
+
+/**
+ * A number of bytes: plain (`65536`), or with a unit (`64KiB`, `10MB`).
+ *
+ * @param least The smallest that is accepted.
+ * @returns A parser of sizes that gives bytes.
+ */
+export function byteSize(least: number): ValueParser<"sync", number> {
+  const bytes = fileSize({
+    metavar: "BYTES",
+    defaultUnit: "B",
+    errors: {
+      invalidFormat: (input) =>
+        message`Expected bytes such as 65536, 64KiB or 10MB, but got ${input}.`,
+    },
+  });
+  return {
+    ...bytes,
+    parse(input) {
+      const size = bytes.parse(input);
+      if (!size.success || size.value >= least) return size;
+      return {
+        success: false,
+        error: message`Expected at least ${text(String(least))} bytes, but got ${input}.`,
+      };
+    },
+  };
+}
+
+/**
+ * A whole number.
+ *
+ * @param least The smallest that is accepted.
+ * @param most The largest.
+ * @returns A parser of whole numbers.
+ */
+export function count(least: number, most?: number): ValueParser<"sync", number> {
+  return integer({ metavar: "NUMBER", min: least, max: most });
+}
+
+/**
+ * Where to listen or connect: whatever the library takes.
+ *
+ * @returns A parser of endpoints.
+ */
+export function endpoint(): ValueParser<"sync", string> {
+  return {
+    mode: "sync",
+    metavar: "URL",
+    placeholder: DEFAULT_ENDPOINT,
+    parse(input) {
+      try {
+        resolveBrokerOptions({ bind: input });
+      } catch {
+        return {
+          success: false,
+          error: message`Expected an endpoint such as tcp://127.0.0.1:5555 or \
+ipc:///run/majortomo.sock, but got ${input}.`,
+        };
+      }
+      return { success: true, value: input };
+    },
+    format: (value) => value,
+  };
+}

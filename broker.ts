@@ -18,7 +18,12 @@ import { getLogger, type Logger } from "@logtape/logtape";
 import { type Command, decodeAtBroker, type Dialect, encode, type FrameReader } from "./codec.ts";
 import { Complaints } from "./complaints.ts";
 import { ProtocolError, type ProtocolErrorKind, StateError } from "./errors.ts";
-import { type BrokerOptions, resolveBrokerOptions, type ResolvedBrokerOptions } from "./options.ts";
+import {
+  type BrokerOptions,
+  resolveBrokerOptions,
+  type ResolvedBrokerOptions,
+  resolveDrain,
+} from "./options.ts";
 import {
   type Request,
   Routing,
@@ -40,6 +45,10 @@ export type { Drop, Refusal, WorkerEnd } from "./routing.ts";
 const BATCH = 256;
 /** How many characters of a peer's name go into a log line. */
 const SHOWN = 64;
+/** How many bytes a service's name may have: it is read, kept, and the key of maps. */
+const LONGEST_NAME = 65_535;
+/** How many bytes an address has at most, by ZMTP. */
+const LONGEST_ADDRESS = 255;
 /** What a timer can wait for at most, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -106,8 +115,8 @@ export interface RunOptions {
 /** How a broker is closed. */
 export interface CloseOptions {
   /**
-   * How long work in flight may go on, in ms.
-   * @default {the broker's option}
+   * How long work in flight may go on, in ms; 0 ends it now.
+   * @default {the broker's option, or what an earlier call said}
    */
   drain?: number;
 }
@@ -153,6 +162,8 @@ export class Broker {
   #closing: Promise<void> | undefined;
   /** Called when the drain may be over: something ended, or `close` will not wait any longer. */
   #drained: (() => void) | undefined;
+  #drainEnd = Infinity;
+  #drainTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * Makes a broker; nothing is bound yet.
@@ -223,8 +234,8 @@ export class Broker {
    * @throws {StateError} If it runs already, or is closed.
    */
   async run({ signal }: RunOptions = {}): Promise<void> {
-    if (this.#running) throw new StateError("The broker is already running");
     if (this.#closing !== undefined) throw new StateError("The broker is closed");
+    if (this.#running) throw new StateError("The broker is already running");
     if (this.#socket === undefined) this.bind();
     this.#running = true;
     const stop = () => void this.close();
@@ -238,14 +249,20 @@ export class Broker {
    * Stops in order: takes no new requests, lets work in flight go on for the drain time, sends
    * DISCONNECT to all workers, and closes the socket when what it had to send has left.
    *
-   * @param options See {@linkcode CloseOptions}. A later call may shorten the drain.
+   * @param options See {@linkcode CloseOptions}. A later call can shorten the drain.
    * @returns A promise of the end, the same for each call.
+   * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
-  close({ drain = this.#options.drain }: CloseOptions = {}): Promise<void> {
+  close({ drain }: CloseOptions = {}): Promise<void> {
+    try {
+      drain = resolveDrain(drain, this.#closing === undefined ? this.#options.drain : Infinity);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     if (this.#closing === undefined) {
       this.#closing = this.#close(drain);
       this.#closing.then(this.#ended.resolve, this.#ended.reject);
-    } else if (drain === 0) this.#drained?.();
+    } else this.#limitDrain(drain);
     return this.#closing;
   }
 
@@ -309,10 +326,19 @@ export class Broker {
   async #drain(milliseconds: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drained = resolve;
-    const timer = milliseconds > LONGEST_TIMER ? undefined : setTimeout(resolve, milliseconds);
+    this.#limitDrain(milliseconds);
     await promise;
-    clearTimeout(timer);
+    clearTimeout(this.#drainTimer);
     this.#drained = undefined;
+  }
+
+  /** Has the drain that is under way end in so many ms, if it does not end before. */
+  #limitDrain(milliseconds: number): void {
+    const end = performance.now() + milliseconds;
+    if (this.#drained === undefined || end >= this.#drainEnd) return;
+    this.#drainEnd = end;
+    clearTimeout(this.#drainTimer);
+    if (milliseconds <= LONGEST_TIMER) this.#drainTimer = setTimeout(this.#drained, milliseconds);
   }
 
   // ---- the socket ----
@@ -361,7 +387,7 @@ export class Broker {
           } bytes, and at most ${this.#options.maxMessageSize} are taken`,
         );
       }
-      const service = command.service.toBinaryString();
+      const service = nameOf(command.service);
       releaseAllBut(frames, body.length);
       return routing.request(peer, dialect, service, body, now);
     }
@@ -372,13 +398,14 @@ export class Broker {
           peer,
           dialect,
           command.command,
-          command.client.toBinaryString(),
+          // A longer one is nobody's: no worker holds a request of it.
+          command.client.size > LONGEST_ADDRESS ? "" : command.client.toBinaryString(),
           command.body as Message[],
           now,
         );
         break;
       case "ready":
-        routing.ready(peer, dialect, command.service.toBinaryString(), now);
+        routing.ready(peer, dialect, nameOf(command.service), now);
         break;
       case "heartbeat":
         routing.heartbeat(peer, dialect, now);
@@ -455,10 +482,12 @@ export class Broker {
   #report(event: RoutingEvent): void {
     switch (event.type) {
       case "worker joined":
-        this.#logger.info("Worker {worker} joined service {service}", {
-          worker: hex(event.worker),
-          service: text(event.service),
-        });
+        this.#log(
+          "info",
+          `joined ${event.worker}`,
+          "Worker {worker} joined service {service}",
+          { worker: hex(event.worker), service: text(event.service) },
+        );
         break;
       case "worker left": {
         const properties = {
@@ -470,8 +499,9 @@ export class Broker {
         const template =
           "Worker {worker} left service {service}: {reason}, it held {held} requests";
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
-        if (orderly && event.held === 0) this.#logger.info(template, properties);
-        else this.#complain(`worker ${event.reason}`, template, properties);
+        if (orderly && event.held === 0) {
+          this.#log("info", `left ${event.worker}`, template, properties);
+        } else this.#complain(`worker ${event.reason}`, template, properties);
         break;
       }
       case "worker refused":
@@ -507,11 +537,21 @@ export class Broker {
   }
 
   #complain(kind: string, template: string, properties: Record<string, unknown>): void {
+    this.#log("warn", kind, template, properties);
+  }
+
+  /** Logs it, unless too many of its kind were logged just now. */
+  #log(
+    level: "info" | "warn",
+    kind: string,
+    template: string,
+    properties: Record<string, unknown>,
+  ): void {
     const omitted = this.#complaints.admit(kind, performance.now());
     if (omitted === undefined) return;
-    if (omitted === 0) this.#logger.warn(template, properties);
+    if (omitted === 0) this.#logger[level](template, properties);
     else {
-      this.#logger.warn(`${template} ({omitted} more like it were left out)`, {
+      this.#logger[level](`${template} ({omitted} more like it were left out)`, {
         ...properties,
         omitted,
       });
@@ -524,6 +564,16 @@ const MESSAGES: FrameReader<Message> = { read: (frame, into) => frame.read(into)
 
 function release(frames: readonly Message[]): void {
   for (const frame of frames) frame.release();
+}
+
+/** The name of a service, as a binary string. */
+function nameOf(service: Message): string {
+  const { size } = service;
+  if (size <= LONGEST_NAME) return service.toBinaryString();
+  throw new ProtocolError(
+    "service",
+    `The service name has ${size} bytes, and at most ${LONGEST_NAME} are taken`,
+  );
 }
 
 /** Releases all but the last so many frames. */

@@ -229,6 +229,7 @@ const ENVELOPES = {
  *
  * @param command What to send.
  * @returns Its frames, in an array of the caller's own.
+ * @throws {TypeError} If a reply names no service in a dialect that does.
  */
 export function encode<F = Uint8Array>(command: Command<F>): (F | Uint8Array)[] {
   const { dialect } = command;
@@ -238,7 +239,7 @@ export function encode<F = Uint8Array>(command: Command<F>): (F | Uint8Array)[] 
       dialect.client[command.command],
     );
     if (command.command === "request") frames.push(command.service);
-    else if (dialect.serviceInReply) frames.push(command.service!);
+    else if (dialect.serviceInReply) frames.push(serviceOf(command));
     for (const frame of command.body) frames.push(frame);
     return frames;
   }
@@ -257,6 +258,13 @@ export function encode<F = Uint8Array>(command: Command<F>): (F | Uint8Array)[] 
       for (const frame of command.body) frames.push(frame);
   }
   return frames;
+}
+
+function serviceOf<F>({ command, dialect, service }: ReplyCommand<F>): F {
+  if (service !== undefined) return service;
+  throw new TypeError(
+    `A ${command.toUpperCase()} in the dialect ${dialect.name} names its service, got undefined`,
+  );
 }
 
 function envelope(delimiter: boolean, header: Uint8Array, command: number): Uint8Array[] {
@@ -428,7 +436,7 @@ function readDelimiter<F>(frames: readonly F[], dialect: Dialect, reader: FrameR
 
 function readHeader<F>(frames: readonly F[], at: number, reader: FrameReader<F>): number {
   if (at >= frames.length) {
-    throw new ProtocolError("frames", `The message has ${frames.length} frames, and no header`);
+    throw new ProtocolError("frames", `The message has ${count(frames.length)}, and no header`);
   }
   const length = reader.read(frames[at]!, head);
   const side = head[SIDE_AT]!;
@@ -497,7 +505,7 @@ function noMore<F>(frames: readonly F[], length: number, command: string): void 
   if (frames.length === length) return;
   throw new ProtocolError(
     "frames",
-    `${command} has ${frames.length - length} frames left over`,
+    `${command} has ${count(frames.length - length)} left over`,
   );
 }
 
@@ -506,9 +514,15 @@ function unknownCommand(byte: number, who: string, commands: string): ProtocolEr
   return new ProtocolError("command", `The command ${hex} is none that ${who} sends: ${commands}`);
 }
 
+function count(frames: number): string {
+  return frames === 0 ? "no frames" : frames === 1 ? "1 frame" : `${frames} frames`;
+}
+
 /** A short frame as its bytes in hex: what a peer sends is not for a terminal to interpret. */
 function show(bytes: Uint8Array, length: number): string {
   const shown = [...bytes.subarray(0, Math.min(length, HEADER_LENGTH))];
   const hex = shown.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  return length > HEADER_LENGTH ? `${length} bytes (${hex} …)` : `${length} bytes (${hex})`;
+  if (length === 0) return "empty";
+  const size = length === 1 ? "1 byte" : `${length} bytes`;
+  return length > HEADER_LENGTH ? `${size} (${hex} …)` : `${size} (${hex})`;
 }

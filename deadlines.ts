@@ -4,7 +4,8 @@
  * the caller gives.
  *
  * Items that are due in the same millisecond share a day; the days are in a binary heap. There
- * are far fewer days than items, so the heap is small and seldom touched.
+ * are far fewer days than items, so the heap is small and seldom touched. Days that all items
+ * have left stay in it, until they come up or are the greater part of it.
  *
  * @module
  */
@@ -20,11 +21,16 @@ interface Day<T> {
   readonly items: Set<T>;
 }
 
+/** How many days the heap has at least before it is worth clearing. */
+const CLEARING = 64;
+
 /** Items and when they are due, in whole milliseconds, never too early. */
 export class Deadlines<T extends Due> {
   readonly #days = new Map<number, Day<T>>();
-  /** The same, earliest first: a binary heap. Emptied days stay in it until they come up. */
-  readonly #heap: Day<T>[] = [];
+  /** The same, earliest first: a binary heap. */
+  #heap: Day<T>[] = [];
+  /** How many of them have no items. */
+  #emptied = 0;
 
   /** Puts an item in, or elsewhere if it is in already. */
   schedule(item: T, at: number): void {
@@ -38,30 +44,47 @@ export class Deadlines<T extends Due> {
       day = { at: tick, items: new Set() };
       this.#days.set(tick, day);
       this.#push(day);
-    }
+    } else if (day.items.size === 0) this.#emptied--;
     day.items.add(item);
     item.day = day as Day<unknown> as Day<Due>;
   }
 
   /** Takes an item out, if it is in. */
   cancel(item: T): void {
-    item.day?.items.delete(item);
+    const { day } = item;
+    if (day === undefined) return;
+    day.items.delete(item);
     item.day = undefined;
+    if (day.items.size > 0) return;
+    this.#emptied++;
+    if (this.#heap.length >= CLEARING && 2 * this.#emptied > this.#heap.length) this.#clear();
   }
 
   /** When the next item is due; `Infinity` if there is none. */
   next(): number {
-    while (this.#heap.length > 0 && this.#heap[0]!.items.size === 0) this.#pop();
+    while (this.#heap.length > 0 && this.#heap[0]!.items.size === 0) {
+      this.#pop();
+      this.#emptied--;
+    }
     return this.#heap[0]?.at ?? Infinity;
   }
 
   /** Takes out the next item that is due now; `undefined` if none is. */
   take(now: number): T | undefined {
-    if (this.next() > now) return undefined;
+    const at = this.next();
+    if (at > now || at === Infinity) return undefined;
     for (const item of this.#heap[0]!.items) {
       this.cancel(item);
       return item;
     }
+  }
+
+  /** Throws emptied days away; as many as were put in since the last time, so O(1) for each. */
+  #clear(): void {
+    for (const { at, items } of this.#heap) if (items.size === 0) this.#days.delete(at);
+    // A sorted array is a heap.
+    this.#heap = [...this.#days.values()].sort((a, b) => a.at - b.at);
+    this.#emptied = 0;
   }
 
   #push(day: Day<T>): void {

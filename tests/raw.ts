@@ -53,7 +53,8 @@ export class RawSocket {
         const waiting = this.#waiting.shift();
         if (waiting !== undefined) waiting(message);
         else this.#inbox.push(message);
-        if (this.socket.isClosed) return;
+        // A REQ socket refuses to be asked for more until it has sent again.
+        if (this.socket.isClosed || type === "REQ") return;
       }
     });
   }

@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { Complaints } from "../complaints.ts";
+
+/** How many complaints of a kind are let through in a second. */
+const BURST = 5;
+
+/** Complains so often at a time, and tells what came of each. */
+function complain(complaints: Complaints, kind: string, now: number, times: number) {
+  return Array.from({ length: times }, () => complaints.admit(kind, now));
+}
+
+Deno.test("`Complaints.admit` lets the first few through, and the rest not", () => {
+  const complaints = new Complaints();
+  const told = complain(complaints, "invalid header", 1_000, BURST + 3);
+  assert.deepEqual(told, [0, 0, 0, 0, 0, undefined, undefined, undefined]);
+});
+
+Deno.test("`Complaints.admit` tells how many were left out with the next that is let through", () => {
+  const complaints = new Complaints();
+  complain(complaints, "invalid header", 0, BURST + 7);
+  assert.equal(complaints.admit("invalid header", 999), undefined);
+  assert.equal(complaints.admit("invalid header", 1_000), 8);
+  assert.equal(complaints.admit("invalid header", 1_001), 0, "each is told of once");
+});
+
+Deno.test("`Complaints.admit` lets a few through each second of a flood, however long", () => {
+  const complaints = new Complaints();
+  let admitted = 0, omitted = 0;
+  for (let now = 0; now < 10_000; now++) {
+    const told = complaints.admit("invalid header", now);
+    if (told === undefined) continue;
+    admitted++;
+    omitted += told;
+  }
+  assert.equal(admitted, 10 * BURST);
+  complaints.admit("invalid header", 20_000);
+  assert.equal(admitted + omitted, 9 * 1_000 + BURST, "all but the last second's are told of");
+});
+
+Deno.test("`Complaints.admit` counts each kind by itself", () => {
+  const complaints = new Complaints();
+  complain(complaints, "a", 0, BURST + 1);
+  assert.equal(complaints.admit("a", 0), undefined);
+  assert.equal(complaints.admit("b", 0), 0);
+});
+
+Deno.test("`Complaints.admit` stays bounded when kinds without number come at once", () => {
+  const complaints = new Complaints();
+  const admitted = Array.from({ length: 20_000 }, (_, i) => complaints.admit(`peer ${i}`, 0))
+    .filter((told) => told !== undefined);
+  assert.ok(admitted.length < 2_000, `${admitted.length} were let through`);
+  // Old kinds have made room for new ones.
+  assert.equal(complaints.admit("peer 0", 2_000), 0);
+});
+
+Deno.test("`Complaints.admit` is cheap for kinds without number", () => {
+  const complaints = new Complaints();
+  const start = performance.now();
+  for (let i = 0; i < 50_000; i++) complaints.admit(`peer ${i}`, 0);
+  const took = performance.now() - start;
+  assert.ok(took < 500, `50,000 complaints took ${took.toFixed()} ms`);
+});

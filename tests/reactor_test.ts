@@ -1,0 +1,285 @@
+import assert from "node:assert/strict";
+import { reactor } from "../zmq/reactor.ts";
+import { Socket } from "../zmq/socket.ts";
+import { POLLIN, POLLOUT } from "../zmq/symbols.ts";
+import { output } from "./program.ts";
+import { assertFrames, bytes, RawSocket } from "./raw.ts";
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Longer than a turn waits by itself: the reactor sleeps after it. */
+const ASLEEP = 20;
+
+/** A ROUTER that sends everything back. */
+function echo(): RawSocket {
+  const router = RawSocket.router();
+  const { socket } = router;
+  socket.watch(() => {
+    for (let frames; (frames = socket.receive()) !== undefined;) {
+      socket.send(frames);
+      for (const frame of frames) frame.release();
+    }
+  });
+  return router;
+}
+
+async function pingPong(rounds: number, between: (round: number) => Promise<unknown> | undefined) {
+  await using router = echo();
+  await using dealer = RawSocket.dealer(router.endpoint);
+  for (let round = 0; round < rounds; round++) {
+    dealer.send(`${round}`);
+    await dealer.expect(`${round}`);
+    await between(round);
+  }
+}
+
+Deno.test("`reactor` misses no reply when messages are sent while it sleeps", async () => {
+  // Pauses of all kinds: none, of a turn, about as long as a turn waits, and longer.
+  const pauses = [0, undefined, 1, undefined, 2, undefined, undefined, undefined, undefined, 3];
+  await pingPong(1_000, (round) => {
+    const ms = pauses[round % pauses.length];
+    return ms === undefined ? undefined : pause(ms);
+  });
+});
+
+Deno.test("`reactor` misses no reply when it never waits synchronously", async () => {
+  const before = reactor.syncWait;
+  reactor.syncWait = 0;
+  try {
+    await pingPong(300, (round) => round % 50 === 0 ? pause(ASLEEP) : undefined);
+  } finally {
+    reactor.syncWait = before;
+  }
+});
+
+Deno.test("`reactor.syncWait` takes 0 to 100 whole milliseconds", () => {
+  assert.equal(reactor.syncWait, 1);
+  for (const wrong of [-1, 0.5, 101, NaN, Infinity]) {
+    assert.throws(() => reactor.syncWait = wrong, {
+      name: "RangeError",
+      message: `The synchronous wait is a whole number of milliseconds from 0 to 100, got ${wrong}`,
+    });
+  }
+  assert.equal(reactor.syncWait, 1);
+});
+
+Deno.test("`reactor` finds what came while a socket was used outside its handler", async () => {
+  // The sender is another process, since a send of this one would wake the reactor.
+  await using watched = new Socket("PAIR", { linger: 0 });
+  const endpoint = watched.bind("tcp://127.0.0.1:*");
+  const rounds = 30;
+  const sender = output(`
+    import { Socket } from "./zmq/socket.ts";
+    const socket = new Socket("PAIR");
+    socket.connect("${endpoint}");
+    for (let round = 0; round < ${rounds}; round++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      socket.send([new TextEncoder().encode(round + ": first")]);
+      socket.send([new TextEncoder().encode(round + ": second")]);
+    }
+    await socket.close();
+  `);
+  for (let round = 0; round < rounds; round++) {
+    const second = Promise.withResolvers<Uint8Array[]>();
+    watched.watch(() => {
+      const frames = watched.receiveBytes();
+      if (frames !== undefined) second.resolve(frames);
+    });
+    await pause(5);
+    // Taken as soon as it is there, which may swallow the edge that the reactor sleeps for.
+    let first;
+    while (first === undefined) first = watched.receiveBytes();
+    assertFrames(first, [`${round}: first`]);
+    const timer = setTimeout(() => second.reject(new Error(`Round ${round}: no second`)), 5_000);
+    assertFrames(await second.promise, [`${round}: second`]);
+    clearTimeout(timer);
+  }
+  await sender;
+});
+
+Deno.test("`reactor` serves 100 sockets", async () => {
+  await using router = echo();
+  const dealers = Array.from({ length: 100 }, () => RawSocket.dealer(router.endpoint));
+  for (let round = 0; round < 3; round++) {
+    dealers.forEach((dealer, i) => dealer.send(`${i}`, `${round}`));
+    await Promise.all(dealers.map((dealer, i) => dealer.expect(`${i}`, `${round}`)));
+    await pause(round * ASLEEP);
+  }
+  await Promise.all(dealers.map((dealer) => dealer.close()));
+});
+
+Deno.test("`reactor` calls no handler of a socket that the one before it has closed", async () => {
+  await using router = RawSocket.router();
+  const dealers = Array.from({ length: 2 }, () => {
+    const dealer = new Socket("DEALER", { linger: 0 });
+    dealer.connect(router.endpoint);
+    dealer.send([bytes("here")]);
+    return dealer;
+  });
+  const ids = [(await router.receive())[0]!, (await router.receive())[0]!];
+  const handled = new Set<Socket>();
+  const closed = Promise.withResolvers<void>();
+  // Both are ready when the first turn comes.
+  for (const id of ids) router.send(id, "x");
+  for (let ready = 0; ready < 2;) {
+    await pause(1);
+    ready = dealers.filter((dealer) => dealer.receive() !== undefined).length + ready;
+  }
+  for (const id of ids) router.send(id, "y");
+  await pause(ASLEEP);
+  for (const dealer of dealers) {
+    dealer.watch(() => {
+      handled.add(dealer);
+      const other = dealers.find((one) => one !== dealer)!;
+      closed.resolve(Promise.all([dealer.close(), other.close()]).then(() => {}));
+    });
+  }
+  await closed.promise;
+  await pause(ASLEEP);
+  assert.equal(handled.size, 1);
+});
+
+Deno.test("`reactor` takes new sockets, and lets go of others, while it sleeps", async () => {
+  await using router = echo();
+  const sockets: RawSocket[] = [];
+  for (let i = 0; i < 30; i++) {
+    if (i % 3 === 0) await pause(ASLEEP);
+    const dealer = RawSocket.dealer(router.endpoint);
+    sockets.push(dealer);
+    dealer.send(`${i}`);
+    await dealer.expect(`${i}`);
+    if (i % 2 === 0) await sockets.shift()!.close();
+  }
+  await Promise.all(sockets.map((socket) => socket.close()));
+});
+
+Deno.test("`Socket.close` is done at once while the reactor sleeps", async () => {
+  await using other = RawSocket.router();
+  const socket = new Socket("ROUTER", { linger: 0 });
+  socket.bind("tcp://127.0.0.1:*");
+  socket.watch(() => {});
+  await pause(ASLEEP);
+  const start = performance.now();
+  await socket.close();
+  const took = performance.now() - start;
+  assert.ok(took < 1_000, `it took ${took.toFixed()} ms`);
+  assert.equal(other.socket.isClosed, false);
+});
+
+Deno.test("`Socket.watch` tells of room to send when asked to, and of both", async () => {
+  await using router = RawSocket.router();
+  await using dealer = new Socket("DEALER", { linger: 0 });
+  dealer.connect(router.endpoint);
+  const events = async (interest: number, wanted: number) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    dealer.watch((events) => {
+      assert.equal(events & ~interest, 0, "nothing that was not asked for");
+      if (events === wanted) resolve();
+    }, interest);
+    await promise;
+    dealer.watch(() => {}, 0);
+  };
+  await events(POLLOUT, POLLOUT);
+  dealer.send([bytes("hello")]);
+  const [id] = await router.receive();
+  router.send(id!, "reply");
+  await events(POLLIN, POLLIN);
+  await events(POLLIN | POLLOUT, POLLIN | POLLOUT);
+  assertFrames(dealer.receiveBytes()!, ["reply"]);
+});
+
+Deno.test("`Socket.watch` with no interest calls nobody", async () => {
+  await using router = RawSocket.router();
+  await using dealer = new Socket("DEALER", { linger: 0 });
+  dealer.connect(router.endpoint);
+  let calls = 0;
+  dealer.watch(() => calls++, 0);
+  dealer.send([bytes("hello")]);
+  const [id] = await router.receive();
+  router.send(id!, "reply");
+  await pause(ASLEEP);
+  assert.equal(calls, 0);
+  const called = new Promise<void>((resolve) => dealer.watch(() => resolve()));
+  await called;
+});
+
+Deno.test("`reactor` lets timers run while sockets have traffic all the time", async () => {
+  await using router = echo();
+  await using dealer = new Socket("DEALER", { linger: 0 });
+  dealer.connect(router.endpoint);
+  let messages = 0, ticks = 0;
+  dealer.watch(() => {
+    for (let i = 0; i < 100; i++) {
+      if (dealer.receiveBytes() === undefined) break;
+      messages++;
+      dealer.send([bytes("again")]);
+    }
+  });
+  for (let i = 0; i < 100; i++) dealer.send([bytes("first")]);
+  const timer = setInterval(() => ticks++, 1);
+  await pause(400);
+  clearInterval(timer);
+  assert.ok(messages > 1_000, `only ${messages} messages: the sockets had little to do`);
+  assert.ok(ticks >= 20, `the timer ticked ${ticks} times only, with ${messages} messages`);
+});
+
+// ---- what only a whole process shows ----
+
+Deno.test("`Socket.watch` keeps the process alive, and `close` ends it", async () => {
+  const text = await output(`
+    import { Socket } from "./zmq/socket.ts";
+    const socket = new Socket("ROUTER");
+    socket.bind("tcp://127.0.0.1:*");
+    socket.watch(() => {});
+    const timer = setTimeout(() => {
+      console.log("alive");
+      socket.close();
+    }, 300);
+    // The timer alone does not keep it alive.
+    Deno.unrefTimer(timer);
+  `);
+  assert.equal(text, "alive");
+});
+
+Deno.test("a process ends by itself when a socket was never watched nor closed", async () => {
+  await output(`
+    import { Socket } from "./zmq/socket.ts";
+    new Socket("DEALER").connect("tcp://127.0.0.1:1");
+  `);
+});
+
+Deno.test({
+  name: "`reactor` makes no wake-ups when nothing happens",
+  // Counted in /proc, which takes all permissions.
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const text = await output(
+      `
+      import { Socket } from "./zmq/socket.ts";
+      function switches() {
+        let sum = 0;
+        for (const { name } of Deno.readDirSync("/proc/self/task")) {
+          const status = Deno.readTextFileSync("/proc/self/task/" + name + "/status");
+          sum += Number(/^voluntary_ctxt_switches:\\s*(\\d+)/m.exec(status)[1]);
+        }
+        return sum;
+      }
+      const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+      const router = new Socket("ROUTER", { linger: 0 });
+      const dealer = new Socket("DEALER", { linger: 0 });
+      dealer.connect(router.bind("tcp://127.0.0.1:*"));
+      router.watch(() => router.receiveBytes());
+      dealer.watch(() => dealer.receiveBytes());
+      dealer.send([new Uint8Array(1)]);
+      await pause(200);
+      const before = switches();
+      await pause(500);
+      console.log(switches() - before);
+      await Promise.all([router.close(), dealer.close()]);
+    `,
+      { flags: ["-A"] },
+    );
+    // One that looked every millisecond would show 500 and more.
+    assert.ok(Number(text) < 100, `the threads slept and woke ${text} times in 500 ms`);
+  },
+});

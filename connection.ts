@@ -6,6 +6,7 @@
  */
 
 import { ProtocolError } from "./errors.ts";
+import { reactor } from "./zmq/reactor.ts";
 import { Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
@@ -78,6 +79,14 @@ export class Connection<C> {
     this.#unsent.push({ frames, sent: resolve });
     this.#socket.watch(this.#ready, POLLIN | POLLOUT);
     return promise;
+  }
+
+  /** Hands on what has come already, without waiting for the event loop to find it. */
+  poll(): void {
+    if (this.#socket.isClosed) return;
+    this.#ready();
+    // This may have swallowed the descriptor's edge, and left messages behind.
+    reactor.touched();
   }
 
   /**

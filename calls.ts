@@ -1,0 +1,347 @@
+/**
+ * Calls of a client: turns, timeouts, retries, failover and their ends. How a request gets to a
+ * broker is a {@linkcode Transport}'s.
+ *
+ * @module
+ */
+
+import { getLogger } from "@logtape/logtape";
+import { StateError, TimeoutError } from "./errors.ts";
+import { type Brokers, timeoutError } from "./failover.ts";
+import { Gate } from "./gate.ts";
+import { type Outgoing, quote, type Receiver } from "./line.ts";
+import { type Linked, List } from "./list.ts";
+import {
+  backoffPause,
+  type Body,
+  bodyFrames,
+  checkSignal,
+  type RequestOptions,
+  type ResolvedClientOptions,
+  resolveRequestOptions,
+  serviceName,
+} from "./options.ts";
+import type { Exchange, Transport } from "./pool.ts";
+import { Reply, type ReplyPart } from "./reply.ts";
+
+const logger = getLogger(["majortomo", "client"]);
+
+/** The calls of one client. */
+export class Calls {
+  /** What the client was made with. */
+  readonly options: ResolvedClientOptions;
+  /** How requests get to a broker. */
+  readonly transport: Transport;
+  /** Which broker to use. */
+  readonly brokers: Brokers;
+  /** All that are not over. */
+  readonly #active = new Set<Call>();
+  /** Those that wait for their turn. */
+  readonly #queue = new List<Call>();
+  #inFlight = 0;
+  #closed = false;
+
+  /** Has no calls yet. */
+  constructor(options: ResolvedClientOptions, transport: Transport, brokers: Brokers) {
+    this.options = options;
+    this.transport = transport;
+    this.brokers = brokers;
+  }
+
+  /**
+   * Makes a call, which begins when its reply is asked for.
+   *
+   * @throws {TypeError} For an argument of the wrong type, {@linkcode RangeError} for an option
+   * that is out of range.
+   */
+  make(service: string | Uint8Array, body: Body | undefined, options: RequestOptions): Call {
+    if (typeof options !== "object" || options === null) {
+      throw new TypeError(`The options of a request are an object, got ${Deno.inspect(options)}`);
+    }
+    checkSignal(options.signal);
+    const limits = resolveRequestOptions(options, this.options);
+    return new Call(
+      this,
+      { service: serviceName(service), body: bodyFrames(body), options },
+      limits,
+    );
+  }
+
+  /** Ends all calls, and refuses new ones. */
+  close(): void {
+    this.#closed = true;
+    for (const call of this.#active) {
+      call.fail(new StateError(`The client was closed before ${call.name} was answered`));
+    }
+  }
+
+  /** For {@linkcode Call}: it begins. @throws {StateError} After `close()`. */
+  begin(call: Call): void {
+    if (this.#closed) throw new StateError("The client is closed");
+    this.#active.add(call);
+  }
+
+  /** For {@linkcode Call}: asks for a turn. @returns Whether it has it; else it will be given. */
+  enter(call: Call): boolean {
+    if (this.#inFlight < this.options.maxInFlight) {
+      this.#inFlight++;
+      return true;
+    }
+    this.#queue.push(call);
+    return false;
+  }
+
+  /** For {@linkcode Call}: it is over. */
+  end(call: Call): void {
+    this.#active.delete(call);
+    if (call.turn === "waiting") this.#queue.remove(call);
+    if (call.turn !== "taken") return;
+    const next = this.#queue.shift();
+    if (next === undefined) this.#inFlight--;
+    else next.takeTurn();
+  }
+}
+
+/**
+ * One call, used either by {@linkcode Call.collect} or by {@linkcode Call.stream}.
+ *
+ * ```text
+ *              turn              send             FINAL
+ *   waiting ─────────► its turn ──────► in flight ──────► over
+ *                         ▲                │ timeout, retries left
+ *                         └──── pausing ◄──┘
+ *   from all of them: abort, close(), deadline; from in flight: timeout, invalid reply ─► over
+ * ```
+ */
+export class Call implements Linked<Call>, Receiver {
+  /** For the list that it is in. */
+  previous: Call | undefined;
+  /** For the list that it is in. */
+  next: Call | undefined;
+  /** Whether it has its turn. */
+  turn: "none" | "waiting" | "taken" = "none";
+
+  readonly #calls: Calls;
+  readonly #request: Outgoing;
+  readonly #limits: { timeout: number; deadline: number; retries: number };
+  readonly #gate = new Gate();
+  #deadlineAt = Infinity;
+  #over = false;
+  /** Why it is over, before what came is looked at. */
+  #failure: { readonly reason: unknown } | undefined;
+
+  #exchange: Exchange | undefined;
+  /** The brokers that it was sent to, each attempt's. */
+  readonly #tried: string[] = [];
+  /** What has come of this attempt and was not taken yet. */
+  #inbox: ReplyPart[] = [];
+  /** How many parts have come of this attempt. */
+  #received = 0;
+  /** Why nothing more comes of this attempt. */
+  #broken: Error | undefined;
+
+  /** For {@linkcode Calls}. */
+  constructor(
+    calls: Calls,
+    request: Outgoing,
+    limits: { timeout: number; deadline: number; retries: number },
+  ) {
+    this.#calls = calls;
+    this.#request = request;
+    this.#limits = limits;
+  }
+
+  /** What it is, for error messages. */
+  get name(): string {
+    return `the request for service ${quote(this.#request.service)}`;
+  }
+
+  /** The whole reply. What has come of an attempt that failed is not part of it. */
+  async collect(): Promise<Reply> {
+    try {
+      const turn = this.#begin();
+      if (turn !== undefined) await turn;
+      for (let parts: ReplyPart[] = [];;) {
+        const part = await this.#part();
+        if (part === undefined) {
+          await this.#retry();
+          parts = [];
+          continue;
+        }
+        parts.push(part);
+        if (part.type === "final") return new Reply(parts);
+      }
+    } finally {
+      this.#end();
+    }
+  }
+
+  /** The parts as they come. It is not sent again once one has been handed out. */
+  async *stream(): AsyncGenerator<ReplyPart, void, undefined> {
+    try {
+      const turn = this.#begin();
+      if (turn !== undefined) await turn;
+      for (let yielded = false;;) {
+        const part = await this.#part();
+        if (part === undefined) {
+          if (yielded) throw this.#timeoutError();
+          await this.#retry();
+          continue;
+        }
+        yielded = true;
+        // What the caller does with the last part is no matter of the call any more.
+        if (part.type === "final") this.#end();
+        yield part;
+        if (part.type === "final") return;
+      }
+    } finally {
+      this.#end();
+    }
+  }
+
+  /** Ends it, wherever it is. */
+  fail(reason: unknown): void {
+    if (this.#over) return;
+    this.#failure = { reason };
+    this.#end();
+    this.#gate.fail(reason);
+  }
+
+  /** For {@linkcode Calls}: it has its turn now. */
+  takeTurn(): void {
+    this.turn = "taken";
+    this.#gate.wake();
+  }
+
+  /** For the transport. */
+  onPart(part: ReplyPart): void {
+    this.#received++;
+    this.#inbox.push(part);
+    this.#gate.wake();
+  }
+
+  /** For the transport. */
+  onError(error: Error): void {
+    this.#broken = error;
+    this.#gate.wake();
+  }
+
+  /** A promise of its turn, or nothing if it has it: then it is sent before the call returns. */
+  #begin(): Promise<void> | undefined {
+    const { signal } = this.#request.options;
+    const { timeout, deadline } = this.#limits;
+    this.#calls.begin(this);
+    signal?.throwIfAborted();
+    signal?.addEventListener("abort", this.#onAbort);
+    this.#deadlineAt = performance.now() + deadline;
+    // Nothing can be there already. To send it all the same would leave it to chance whether it
+    // gets as far as the broker.
+    if (timeout === 0 || deadline === 0) throw this.#timeoutError();
+    if (this.#calls.enter(this)) {
+      this.turn = "taken";
+      return undefined;
+    }
+    this.turn = "waiting";
+    return this.#wait(deadline).then((inTime) => {
+      if (!inTime) throw this.#timeoutError();
+    });
+  }
+
+  /**
+   * The next part. The request is sent if it is not.
+   *
+   * @returns `undefined` if none came within the timeout; then the attempt is over.
+   */
+  async #part(): Promise<ReplyPart | undefined> {
+    if (this.#failure !== undefined) throw this.#failure.reason;
+    this.#exchange ??= this.#send();
+    const left = this.#deadlineAt - performance.now();
+    if (left > 0) {
+      if (this.#isBare()) {
+        const inTime = await this.#wait(Math.min(this.#limits.timeout, left));
+        // If the event loop was busy all the time, it may be there and not have been seen.
+        if (!inTime) this.#exchange.poll();
+      }
+      const part = this.#inbox.shift();
+      if (part !== undefined) {
+        this.#calls.brokers.answered(this.#tried.at(-1)!);
+        return part;
+      }
+      if (this.#broken !== undefined) throw this.#broken;
+    }
+    if (this.#received === 0) this.#calls.brokers.silent(this.#tried.at(-1)!);
+    if (left <= this.#limits.timeout) throw this.#timeoutError("deadline");
+    return undefined;
+  }
+
+  /** Whether nothing has come that was not taken yet. */
+  #isBare(): boolean {
+    return this.#inbox.length === 0 && this.#broken === undefined;
+  }
+
+  #send(): Exchange {
+    const { brokers, transport } = this.#calls;
+    const before = this.#tried.at(-1);
+    const endpoint = before === undefined ? brokers.current : brokers.after(before);
+    this.#tried.push(endpoint);
+    return transport.open(endpoint, this.#request, this);
+  }
+
+  /** Gives the attempt up and waits until the next is due. Throws if there is none. */
+  async #retry(): Promise<void> {
+    const { backoff, maxBackoff } = this.#calls.options;
+    const attempts = this.#tried.length;
+    const pause = backoffPause(attempts - 1, backoff, maxBackoff, Math.random());
+    const tooLate = performance.now() + pause >= this.#deadlineAt;
+    if (attempts > this.#limits.retries || tooLate) throw this.#timeoutError();
+    this.#abandon();
+    logger.debug("Sending {name} again, since nothing came from {endpoint}", {
+      name: this.name,
+      endpoint: this.#tried.at(-1),
+      attempts,
+    });
+    await this.#wait(pause);
+  }
+
+  /** @returns Whether it was woken in time. */
+  async #wait(milliseconds: number): Promise<boolean> {
+    const inTime = await this.#gate.wait(milliseconds);
+    if (this.#failure !== undefined) throw this.#failure.reason;
+    return inTime;
+  }
+
+  #timeoutError(which: "timeout" | "deadline" = "timeout"): TimeoutError {
+    const { timeout, deadline } = this.#limits;
+    if (this.turn === "waiting") {
+      return new TimeoutError(
+        `No turn for ${this.name} within the deadline of ${deadline} ms: ` +
+          `${this.#calls.options.maxInFlight} others are in flight`,
+      );
+    }
+    const limit = deadline === 0 ? "deadline" : which;
+    return timeoutError(this.#request.service, {
+      endpoints: this.#tried.length > 0 ? this.#tried : [this.#calls.brokers.current],
+      limit: `${limit} of ${limit === "timeout" ? timeout : deadline} ms`,
+      attempts: this.#tried.length,
+      begun: this.#received > 0,
+    });
+  }
+
+  readonly #onAbort = (): void => this.fail(this.#request.options.signal!.reason);
+
+  #abandon(): void {
+    this.#exchange?.abandon();
+    this.#exchange = undefined;
+    this.#inbox = [];
+    this.#received = 0;
+    this.#broken = undefined;
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#request.options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#abandon();
+    this.#calls.end(this);
+  }
+}

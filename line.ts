@@ -1,0 +1,141 @@
+/**
+ * A connection to a broker that carries one request at a time. RFC 18 has no request ids: what
+ * comes back belongs to what was asked last, so nothing may be asked before the FINAL is there,
+ * and a connection whose reply is still due must not be used for anything else.
+ *
+ * @module
+ */
+
+import { getLogger, type Logger } from "@logtape/logtape";
+import { type CommandAtClient, decodeAtClient, encode } from "./codec.ts";
+import { Connection } from "./connection.ts";
+import { ProtocolError } from "./errors.ts";
+import type { RequestOptions, ResolvedClientOptions } from "./options.ts";
+import { ReplyPart } from "./reply.ts";
+
+/** A request on its way out. */
+export interface Outgoing {
+  /** The name of the service. */
+  readonly service: Uint8Array;
+  /** The body, at least one frame. */
+  readonly body: readonly Uint8Array[];
+  /** What the caller said about it. */
+  readonly options: RequestOptions;
+}
+
+/** Who gets the reply to a request. Neither may throw. */
+export interface Receiver {
+  /** Called with each part in order. After the FINAL nothing more is called. */
+  onPart(part: ReplyPart): void;
+  /** Called if the reply fails. Nothing more is called then. */
+  onError(error: Error): void;
+}
+
+/** A connection that carries one request at a time. */
+export interface Line {
+  /** Where the broker is. */
+  readonly endpoint: string;
+  /** Sends a request. None may be open. */
+  ask(request: Outgoing, receiver: Receiver): void;
+  /** Hands on what has come already, without waiting for the event loop. */
+  poll(): void;
+  /** Ends the connection; what was sent may take so long, in ms, to leave. */
+  close(linger: number): Promise<void>;
+}
+
+const logger: Logger = getLogger(["majortomo", "client"]);
+
+/** A {@linkcode Line} over a DEALER socket. */
+export class DealerLine implements Line {
+  readonly endpoint: string;
+  readonly #connection: Connection<CommandAtClient>;
+  readonly #options: ResolvedClientOptions;
+  readonly #onStray: (line: DealerLine) => void;
+  #open: { readonly request: Outgoing; readonly receiver: Receiver } | undefined;
+
+  /**
+   * Connects, in the background.
+   *
+   * @param onStray Called after a message came that nobody had asked for. It was dropped.
+   * @throws {ZmqError} If libzmq refuses the endpoint, or another socket (`EMFILE`).
+   */
+  constructor(
+    endpoint: string,
+    options: ResolvedClientOptions,
+    onStray: (line: DealerLine) => void = () => {},
+  ) {
+    this.endpoint = endpoint;
+    this.#options = options;
+    this.#onStray = onStray;
+    this.#connection = new Connection({
+      endpoint,
+      linger: options.linger,
+      maxMessageSize: options.maxMessageSize,
+      decode: (frames) => decodeAtClient(frames, options.dialect),
+      onCommand: (command) => this.#handle(command),
+      onInvalid: (error) => this.#refuse(error),
+    });
+    logger.debug("Connecting to the broker at {endpoint}", { endpoint });
+  }
+
+  ask(request: Outgoing, receiver: Receiver): void {
+    this.#open = { request, receiver };
+    const { service, body } = request;
+    const { dialect } = this.#options;
+    this.#connection.send(encode({ side: "client", command: "request", dialect, service, body }));
+  }
+
+  poll(): void {
+    this.#connection.poll();
+  }
+
+  close(linger: number): Promise<void> {
+    this.#open = undefined;
+    return this.#connection.close(linger);
+  }
+
+  #handle(command: CommandAtClient): void {
+    if (this.#open === undefined) return this.#drop(`a ${command.command.toUpperCase()}`);
+    const { request, receiver } = this.#open;
+    if (command.service !== undefined && !equal(command.service, request.service)) {
+      return this.#refuse(
+        new ProtocolError("service", `The reply names service ${quote(command.service)}`),
+      );
+    }
+    if (command.command === "final") this.#open = undefined;
+    receiver.onPart(new ReplyPart(command.command, command.body));
+  }
+
+  #refuse(error: ProtocolError): void {
+    if (this.#open === undefined) return this.#drop("an invalid message");
+    const { request, receiver } = this.#open;
+    this.#open = undefined;
+    receiver.onError(
+      new ProtocolError(
+        error.kind,
+        `Invalid reply from the broker at ${quote(this.endpoint)} to a request for service ${
+          quote(request.service)
+        }: ${error.message}`,
+      ),
+    );
+  }
+
+  #drop(what: string): void {
+    const { endpoint } = this;
+    logger.debug("Dropped {what} from {endpoint} that answers no request", { what, endpoint });
+    this.#onStray(this);
+  }
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+/** How many characters of a name go into a message. */
+const SHOWN = 128;
+
+/** A name for an error message: quoted, escaped, and not endless. */
+export function quote(name: string | Uint8Array): string {
+  const text = typeof name === "string" ? name : new TextDecoder().decode(name);
+  return JSON.stringify(text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
+}

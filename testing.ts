@@ -1,0 +1,446 @@
+/**
+ * For tests of what is built on this package: {@linkcode MockClient}, a client without a broker
+ * that gives the replies it is told, and {@linkcode startBroker}, a real broker in the process.
+ *
+ * @example A test of code that asks a service
+ * ```ts
+ * import { MockClient } from "@majortomo/mdp/testing";
+ *
+ * await using client = new MockClient();
+ * client.reply("sum", (request) => {
+ *   const numbers = request.json<number[]>();
+ *   return String(numbers.reduce((sum, each) => sum + each, 0));
+ * });
+ * const reply = await client.request("sum", "[1, 2, 3]");
+ * console.log(reply.json(), client.requests.length);
+ * ```
+ *
+ * @module
+ */
+
+import { Broker, type BrokerOptions } from "./broker.ts";
+import { Calls } from "./calls.ts";
+import type { ClientLike, ConnectOptions } from "./client.ts";
+import { Dialogue, type ReceiveOptions } from "./dialogue.ts";
+import { Brokers, timeoutError } from "./failover.ts";
+import type { Line, Outgoing, Receiver } from "./line.ts";
+import {
+  type Body,
+  type BodyFrame,
+  bodyFrames,
+  type ClientOptions,
+  type RequestOptions,
+  resolveClientOptions,
+  type ResolvedClientOptions,
+  serviceName,
+} from "./options.ts";
+import type { Exchange, Transport } from "./pool.ts";
+import { Payload, type Reply, ReplyPart } from "./reply.ts";
+
+export * from "./broker.ts";
+export type { ClientLike, ConnectOptions } from "./client.ts";
+export type { DialectName } from "./codec.ts";
+export type { ReceiveOptions } from "./dialogue.ts";
+export type { Body, BodyFrame, ClientOptions, RequestOptions } from "./options.ts";
+export { Payload, Reply, ReplyPart } from "./reply.ts";
+
+/** A request that a {@linkcode MockClient} got. */
+export class MockRequest extends Payload {
+  /** The name of the service. */
+  readonly service: string;
+  /** The options that the call was given; empty for one of `send()`. */
+  readonly options: RequestOptions;
+
+  /**
+   * Makes a record of a request.
+   *
+   * @param service The name of the service.
+   * @param frames The body.
+   * @param options The options of the call.
+   */
+  constructor(service: string, frames: readonly Uint8Array[], options: RequestOptions) {
+    super(frames);
+    this.service = service;
+    this.options = options;
+  }
+}
+
+/** A reply with PARTIALs before its end. */
+export interface MockParts {
+  /** The bodies of the PARTIALs. */
+  partials: readonly Body[];
+  /**
+   * The body of the FINAL; or an error, with which the reply ends instead.
+   * @default {one empty frame}
+   */
+  final?: Body | Error;
+}
+
+/**
+ * What a {@linkcode MockClient} answers: the body of a FINAL, a reply in parts, or the error that
+ * the call fails with, e.g. a `ServiceError`.
+ */
+export type MockAnswer = Body | MockParts | Error;
+
+/**
+ * An answer, or a function that makes one for each request. What it throws is what the call
+ * fails with.
+ */
+export type MockReply = MockAnswer | ((request: MockRequest) => MockAnswer | Promise<MockAnswer>);
+
+/**
+ * A client without a broker, for tests of code that uses a `Client`: it gives the replies that it
+ * is told and records the requests. It has the methods of `Client` (both are `ClientLike`s), and
+ * deals with arguments, options, signals, the strict dialogue and `close()` as that does.
+ *
+ * majortomo calls it `MockMDPClient`.
+ *
+ * @example
+ * ```ts
+ * import { MockClient } from "@majortomo/mdp/testing";
+ * import { ServiceError, TimeoutError } from "@majortomo/mdp/client";
+ *
+ * await using client = new MockClient();
+ * client.setReply("for any service");
+ * client.reply("report", { partials: ["10 %", "60 %"], final: "done" });
+ * // The first request fails, those after it do not.
+ * client.reply("flaky", new ServiceError(503, "Busy"), "fine");
+ *
+ * for await (const part of client.stream("report")) console.log(part.type, part.text());
+ * console.log(client.requests[0]?.service);
+ *
+ * client.raiseTimeout = true;
+ * const error = await client.request("report").catch((error) => error);
+ * console.log(error instanceof TimeoutError);
+ * ```
+ */
+export class MockClient implements ClientLike {
+  /** All requests that were sent, the first one first. To forget them, set its length to 0. */
+  readonly requests: MockRequest[] = [];
+  /**
+   * Whether every wait for a part fails with a `TimeoutError`: at once, the time that was given
+   * for it does not really pass.
+   * @default {false}
+   */
+  raiseTimeout = false;
+
+  readonly #options: ResolvedClientOptions;
+  readonly #calls: Calls;
+  readonly #dialogue: MockDialogue;
+  /** By service; the first is next, the last one stays. */
+  readonly #replies = new Map<string, MockReply[]>();
+  #default: MockReply | undefined;
+
+  /**
+   * Makes a client without replies.
+   *
+   * @param options As for a `Client`. The brokers are only named in errors.
+   * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
+   * range.
+   */
+  constructor(options: ClientOptions | string | readonly string[] = {}) {
+    const resolved = this.#options = resolveClientOptions(options);
+    const brokers = new Brokers(resolved.brokers);
+    const answer = (request: Outgoing) => this.#answer(request);
+    const transport: Transport = {
+      open: (endpoint, request, receiver) => this.#open(endpoint, request, receiver),
+      close: () => Promise.resolve(),
+    };
+    this.#calls = new Calls(resolved, transport, brokers);
+    this.#dialogue = new MockDialogue(
+      resolved,
+      brokers,
+      (endpoint) => new MockLine(endpoint, answer),
+    );
+    this.#dialogue.isLate = () => this.raiseTimeout;
+  }
+
+  /**
+   * Sets the reply to requests for services that have no reply of their own. majortomo calls it
+   * `set_reply`.
+   *
+   * @param frames The body of the FINAL. Default: one empty frame.
+   * @throws {TypeError} If a frame is neither text nor bytes.
+   */
+  setReply(...frames: BodyFrame[]): void {
+    this.#default = bodyFrames(frames);
+  }
+
+  /**
+   * Sets the reply to requests for a service, in place of the one before.
+   *
+   * @param service The name of the service: text (UTF-8) or bytes, at least one.
+   * @param reply What to answer.
+   * @param later What to answer to the requests after the first, one each; the last one answers
+   * all that follow.
+   * @throws {TypeError} If an argument has the wrong type.
+   */
+  reply(service: string | Uint8Array, reply: MockReply, ...later: MockReply[]): void {
+    const replies = [reply, ...later];
+    for (const each of replies) if (typeof each !== "function") partsOf(each);
+    this.#replies.set(nameOf(serviceName(service)), replies);
+  }
+
+  /**
+   * As `Client.request()`.
+   *
+   * @param service The name of the service.
+   * @param body The body. Default: one empty frame.
+   * @param options The options of the call.
+   * @returns The reply that was set.
+   * @throws {Error} If none was set for the service; or the error that was set.
+   * @throws {TimeoutError} If `raiseTimeout` is true; or if a function that makes the reply takes
+   * longer than the timeout or deadline.
+   * @throws {StateError} If the client is closed.
+   */
+  async request(
+    service: string | Uint8Array,
+    body?: Body,
+    options: RequestOptions = {},
+  ): Promise<Reply> {
+    return await this.#calls.make(service, body, options).collect();
+  }
+
+  /**
+   * As `Client.stream()`.
+   *
+   * @param service The name of the service.
+   * @param body The body. Default: one empty frame.
+   * @param options The options of the call.
+   * @returns The parts of the reply that was set. Taking one throws what `request()` rejects with.
+   */
+  stream(
+    service: string | Uint8Array,
+    body?: Body,
+    options: RequestOptions = {},
+  ): AsyncGenerator<ReplyPart, void, undefined> {
+    return this.#calls.make(service, body, options).stream();
+  }
+
+  /** As `Client.isConnected`: whether `connect()` or `send()` was called. */
+  get isConnected(): boolean {
+    return this.#dialogue.isConnected;
+  }
+
+  /**
+   * As `Client.connect()`.
+   *
+   * @param options Whether to give up a reply that is due.
+   * @throws {StateError} If the client is closed.
+   */
+  connect(options: ConnectOptions | boolean = false): void {
+    this.#dialogue.connect(typeof options === "boolean" ? options : options.reconnect ?? false);
+  }
+
+  /**
+   * As `Client.send()`.
+   *
+   * @param service The name of the service.
+   * @param frames The body. Default: one empty frame.
+   * @throws {StateError} If a reply is still due, or the client is closed.
+   */
+  send(service: string | Uint8Array, ...frames: BodyFrame[]): void {
+    this.#dialogue.send(service, frames);
+  }
+
+  /**
+   * As `Client.recvPart()`.
+   *
+   * @param timeout How long to wait, in ms, or {@linkcode ReceiveOptions}.
+   * @returns The frames of the part, or `undefined` if none is due.
+   * @throws {TimeoutError} If `raiseTimeout` is true. The reply is still due.
+   */
+  async recvPart(timeout?: number | ReceiveOptions): Promise<Uint8Array[] | undefined> {
+    const part = await this.#dialogue.recvPart(timeout);
+    return part && [...part.frames];
+  }
+
+  /**
+   * As `Client.recvAll()`.
+   *
+   * @param timeout How long to wait for each part, in ms, or {@linkcode ReceiveOptions}.
+   * @returns The frames of each part. Taking one throws what `recvPart()` rejects with.
+   */
+  recvAll(timeout?: number | ReceiveOptions): AsyncGenerator<Uint8Array[], void, undefined> {
+    return this.#dialogue.recvAll(timeout);
+  }
+
+  /**
+   * As `Client.recvAllAsList()`.
+   *
+   * @param timeout How long to wait for each part, in ms, or {@linkcode ReceiveOptions}.
+   * @returns The frames of all parts, in one list.
+   * @throws What `recvPart()` rejects with.
+   */
+  async recvAllAsList(timeout?: number | ReceiveOptions): Promise<Uint8Array[]> {
+    const frames: Uint8Array[] = [];
+    for await (const part of this.recvAll(timeout)) frames.push(...part);
+    return frames;
+  }
+
+  /**
+   * As `Client.close()`: calls that wait fail, and so do later ones.
+   *
+   * @returns A promise of the end.
+   */
+  async close(): Promise<void> {
+    this.#calls.close();
+    await this.#dialogue.close(0);
+  }
+
+  /** `close()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #open(endpoint: string, request: Outgoing, receiver: Receiver): Exchange {
+    const line = new MockLine(endpoint, (request) => {
+      const answer = this.#answer(request);
+      if (!this.raiseTimeout) return answer;
+      return lateReply(endpoint, request, request.options.timeout ?? this.#options.timeout);
+    });
+    line.ask(request, receiver);
+    return { poll: () => {}, abandon: () => void line.close() };
+  }
+
+  #answer({ service, body, options }: Outgoing): MockAnswer | Promise<MockAnswer> {
+    const name = nameOf(service);
+    // A copy: the caller may use its bytes for something else after the call.
+    const request = new MockRequest(name, body.map((frame) => frame.slice()), options);
+    this.requests.push(request);
+    const replies = this.#replies.get(name);
+    const reply = replies === undefined
+      ? this.#default
+      : replies.length > 1
+      ? replies.shift()
+      : replies[0];
+    if (typeof reply === "function") return reply(request);
+    // No MdpError, which the code under test may expect and deal with.
+    return reply ?? new Error(
+      `MockClient has no reply for service ${JSON.stringify(name)}: set one with reply() or ` +
+        `setReply()`,
+    );
+  }
+}
+
+/** The error that a client throws after a timeout, made at once. */
+function lateReply(endpoint: string, { service }: Outgoing, timeout: number): Error {
+  const limit = `timeout of ${timeout} ms`;
+  return timeoutError(service, { endpoints: [endpoint], limit, attempts: 1, begun: false });
+}
+
+/** A dialogue in which every wait for a part can be made to fail. */
+class MockDialogue extends Dialogue {
+  /** Whether it is so now. */
+  isLate: () => boolean = () => false;
+
+  override async recvPart(given?: number | ReceiveOptions): Promise<ReplyPart | undefined> {
+    const { timeout } = this.receiveOptions(given);
+    if (this.due !== undefined && this.isLate()) {
+      throw lateReply(this.brokers.current, this.due, timeout);
+    }
+    return await super.recvPart(given);
+  }
+}
+
+/** A connection to nothing, on which answers are made. */
+class MockLine implements Line {
+  readonly endpoint: string;
+  readonly #answer: (request: Outgoing) => MockAnswer | Promise<MockAnswer>;
+  #closed = false;
+
+  constructor(
+    endpoint: string,
+    answer: (request: Outgoing) => MockAnswer | Promise<MockAnswer>,
+  ) {
+    this.endpoint = endpoint;
+    this.#answer = answer;
+  }
+
+  ask(request: Outgoing, receiver: Receiver): void {
+    const fail = (error: unknown) => this.#deliver(asError(error), receiver);
+    try {
+      const answer = this.#answer(request);
+      if (!(answer instanceof Promise)) return this.#deliver(answer, receiver);
+      answer.then((answer) => this.#deliver(answer, receiver)).catch(fail);
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  poll(): void {}
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return Promise.resolve();
+  }
+
+  #deliver(answer: MockAnswer, receiver: Receiver): void {
+    const { partials, final } = partsOf(answer);
+    if (this.#closed) return;
+    for (const frames of partials) receiver.onPart(new ReplyPart("partial", frames));
+    if (final instanceof Error) receiver.onError(final);
+    else receiver.onPart(new ReplyPart("final", final));
+  }
+}
+
+function partsOf(answer: MockAnswer): { partials: Uint8Array[][]; final: Uint8Array[] | Error } {
+  const isParts = typeof answer === "object" && "partials" in answer;
+  const { partials, final } = isParts ? answer : { partials: [], final: answer };
+  return {
+    partials: partials.map(bodyFrames),
+    final: final instanceof Error ? final : bodyFrames(final),
+  };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error), { cause: error });
+}
+
+function nameOf(service: Uint8Array): string {
+  return new TextDecoder().decode(service);
+}
+
+/** A broker that {@linkcode startBroker} has started. */
+export interface TestBroker extends AsyncDisposable {
+  /** Where it listens; the first endpoint, if it has several. */
+  readonly endpoint: string;
+  /** The broker: `broker.stats()` tells what it has seen. */
+  readonly broker: Broker;
+  /** Stops it. Resolves when it is gone. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a real broker in this process, on a free port of the loopback interface unless told
+ * otherwise: workers and clients can be tested against it in a fraction of a second.
+ *
+ * @param options See {@linkcode BrokerOptions}.
+ * @returns The broker, serving.
+ * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
+ * range.
+ * @throws {ZmqError} If an endpoint cannot be bound.
+ *
+ * @example
+ * ```ts no-eval
+ * import { startBroker } from "@majortomo/mdp/testing";
+ * import { Client, Worker } from "@majortomo/mdp";
+ *
+ * await using broker = startBroker();
+ * await using worker = new Worker({ broker: broker.endpoint, service: "upper" });
+ * worker.serve((request) => request.text().toUpperCase());
+ *
+ * await using client = new Client(broker.endpoint);
+ * console.log((await client.request("upper", "hello")).text());
+ * ```
+ */
+export function startBroker(options: BrokerOptions = {}): TestBroker {
+  const broker = new Broker({ bind: "tcp://127.0.0.1:*", ...options });
+  const endpoint = broker.bind()[0]!;
+  const ended = broker.run();
+  const close = async () => {
+    await broker.close();
+    await ended;
+  };
+  return { endpoint, broker, close, [Symbol.asyncDispose]: close };
+}

@@ -34,12 +34,13 @@ import {
   type Worker,
 } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
-import { Message } from "./zmq/message.ts";
+import type { Message } from "./zmq/message.ts";
 import { type Frame, Socket } from "./zmq/socket.ts";
-import { NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
+import { MSG_SIZE, NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
 
 export type { BrokerOptions } from "./options.ts";
-export type { Drop, Refusal, WorkerEnd } from "./routing.ts";
+export type { ProtocolErrorKind } from "./errors.ts";
+export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */
 const BATCH = 256;
@@ -49,6 +50,8 @@ const SHOWN = 64;
 const LONGEST_NAME = 65_535;
 /** How many bytes an address has at most, by ZMTP. */
 const LONGEST_ADDRESS = 255;
+/** Beyond so many frames of a body, each counts for the memory that it takes beside its bytes. */
+const MANY = 16;
 /** What a timer can wait for at most, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -250,7 +253,8 @@ export class Broker {
    * DISCONNECT to all workers, and closes the socket when what it had to send has left.
    *
    * @param options See {@linkcode CloseOptions}. A later call can shorten the drain.
-   * @returns A promise of the end, the same for each call.
+   * @returns A promise of the end, the same for each call. What the broker had to send has left
+   * by then if the process has no other sockets; if it has, it leaves in the background.
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   close({ drain }: CloseOptions = {}): Promise<void> {
@@ -379,31 +383,20 @@ export class Broker {
     const { dialect } = command;
     if (command.side === "client") {
       const body = command.body as Message[];
-      if (body.length > 1 && sizeOf(body) > this.#options.maxMessageSize) {
-        throw new ProtocolError(
-          "size",
-          `The body has ${
-            sizeOf(body)
-          } bytes, and at most ${this.#options.maxMessageSize} are taken`,
-        );
-      }
+      this.#checkSize(body);
       const service = nameOf(command.service);
       releaseAllBut(frames, body.length);
       return routing.request(peer, dialect, service, body, now);
     }
     switch (command.command) {
       case "partial":
-      case "final":
-        routing.reply(
-          peer,
-          dialect,
-          command.command,
-          // A longer one is nobody's: no worker holds a request of it.
-          command.client.size > LONGEST_ADDRESS ? "" : command.client.toBinaryString(),
-          command.body as Message[],
-          now,
-        );
+      case "final": {
+        const body = command.body as Message[];
+        this.#checkSize(body);
+        const client = addressOf(command.client);
+        routing.reply(peer, dialect, command.command, client, body, now);
         break;
+      }
       case "ready":
         routing.ready(peer, dialect, nameOf(command.service), now);
         break;
@@ -414,6 +407,16 @@ export class Broker {
         routing.disconnect(peer, now);
     }
     release(frames);
+  }
+
+  #checkSize(body: readonly Message[]): void {
+    if (body.length <= 1) return;
+    const size = sizeOf(body), { maxMessageSize } = this.#options;
+    if (size <= maxMessageSize) return;
+    throw new ProtocolError(
+      "size",
+      `The body has ${size} bytes, and at most ${maxMessageSize} are taken`,
+    );
   }
 
   #shell(): Shell<Message[]> {
@@ -576,13 +579,19 @@ function nameOf(service: Message): string {
   );
 }
 
+/** The address of a client; a longer one is nobody's: no worker holds a request of it. */
+function addressOf(client: Message): string {
+  return client.size > LONGEST_ADDRESS ? "" : client.toBinaryString();
+}
+
 /** Releases all but the last so many frames. */
 function releaseAllBut(frames: readonly Message[], last: number): void {
   for (let i = 0; i < frames.length - last; i++) frames[i]!.release();
 }
 
+/** What a body counts for: its bytes, and what holds them where there are many frames. */
 function sizeOf(frames: readonly Message[]): number {
-  let size = 0;
+  let size = Math.max(0, frames.length - MANY) * MSG_SIZE;
   for (const frame of frames) size += frame.size;
   return size;
 }
@@ -600,7 +609,7 @@ function hex(identity: string): string {
 function text(name: string): string {
   const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
   const shown = JSON.stringify(new TextDecoder().decode(bytes))
-    // deno-lint-ignore no-control-regex -- control characters are what must not get through
+    // Beside the control characters that JSON escapes, those that move or turn text around.
     .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");
   return name.length > SHOWN ? `${shown}…` : shown;
 }

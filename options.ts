@@ -49,7 +49,8 @@ export interface BrokerOptions {
    */
   maxQueue?: number;
   /**
-   * How many bytes of body they may have together.
+   * How many bytes of body they may have together; beyond 16 frames of
+   * one body, each counts 64 more.
    * @default {268435456}
    */
   maxQueueBytes?: number;
@@ -59,13 +60,13 @@ export interface BrokerOptions {
    */
   maxTotalQueue?: number;
   /**
-   * How many bytes of body they may have together.
+   * How many bytes of body they may have together, counted in the same way.
    * @default {1073741824}
    */
   maxTotalQueueBytes?: number;
   /**
-   * How many bytes the frames of one message may have together. A peer that sends one frame
-   * above it is cut off.
+   * How many bytes the body of one message may have, counted in the same way: what has more is
+   * dropped. A peer that sends one frame above it is cut off.
    * @default {134217728}
    */
   maxMessageSize?: number;

@@ -243,7 +243,7 @@ export class Call implements Linked<Call>, Receiver {
     }
     this.turn = "waiting";
     return this.#wait(deadline).then((inTime) => {
-      if (!inTime) throw this.#timeoutError();
+      if (!inTime) throw this.#timeoutError("deadline");
     });
   }
 
@@ -254,22 +254,26 @@ export class Call implements Linked<Call>, Receiver {
    */
   async #part(): Promise<ReplyPart | undefined> {
     if (this.#failure !== undefined) throw this.#failure.reason;
-    this.#exchange ??= this.#send();
     const left = this.#deadlineAt - performance.now();
-    if (left > 0) {
-      if (this.#isBare()) {
-        const inTime = await this.#wait(Math.min(this.#limits.timeout, left));
-        // If the event loop was busy all the time, it may be there and not have been seen.
-        if (!inTime) this.#exchange.poll();
-      }
-      const part = this.#inbox.shift();
-      if (part !== undefined) {
-        this.#calls.brokers.answered(this.#tried.at(-1)!);
-        return part;
-      }
-      if (this.#broken !== undefined) throw this.#broken;
+    if (left <= 0) throw this.#timeoutError("deadline");
+    this.#exchange ??= this.#send();
+    if (this.#isBare()) {
+      const inTime = await this.#wait(Math.min(this.#limits.timeout, left));
+      // If the event loop was busy all the time, it may be there and not have been seen.
+      if (!inTime) this.#exchange.poll();
     }
-    if (this.#received === 0) this.#calls.brokers.silent(this.#tried.at(-1)!);
+    const { brokers, transport } = this.#calls;
+    const endpoint = this.#tried.at(-1)!;
+    const part = this.#inbox.shift();
+    if (part !== undefined) {
+      brokers.answered(endpoint);
+      return part;
+    }
+    if (this.#broken !== undefined) throw this.#broken;
+    if (this.#received === 0) {
+      brokers.silent(endpoint);
+      transport.suspect(endpoint);
+    }
     if (left <= this.#limits.timeout) throw this.#timeoutError("deadline");
     return undefined;
   }

@@ -8,7 +8,7 @@
  *    │                │
  *    │ a message that │ abandon(), an invalid message
  *    │ nobody asked   │
- *    ▼ for, or rest   ▼
+ *    ▼ for; suspect() ▼
  *   closed ◄──────── closed
  * ```
  *
@@ -33,6 +33,11 @@ export interface Transport {
    * @throws {ZmqError} If libzmq refuses the endpoint, or another socket.
    */
   open(endpoint: string, request: Outgoing, receiver: Receiver): Exchange;
+  /**
+   * Nothing came from a broker in time. If it is gone in silence, so are the connections to it,
+   * and what is sent on one is lost: those without a request are not to be used again.
+   */
+  suspect(endpoint: string): void;
   /** Ends all connections. Resolves when they are gone. */
   close(): Promise<void>;
 }
@@ -94,11 +99,14 @@ export class Pool implements Transport {
     closed.finally(() => this.#closing.delete(closed));
   }
 
+  suspect(endpoint: string): void {
+    for (const { line } of this.#idle.get(endpoint)?.splice(0) ?? []) this.discard(line);
+  }
+
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     for (const line of this.#inUse) this.discard(line);
-    for (const idle of this.#idle.values()) for (const { line } of idle) this.discard(line);
-    this.#idle.clear();
+    for (const endpoint of this.#idle.keys()) this.suspect(endpoint);
     await Promise.all(this.#closing);
   }
 

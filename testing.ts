@@ -144,6 +144,7 @@ export class MockClient implements ClientLike {
     const answer = (request: Outgoing) => this.#answer(request);
     const transport: Transport = {
       open: (endpoint, request, receiver) => this.#open(endpoint, request, receiver),
+      suspect: () => {},
       close: () => Promise.resolve(),
     };
     this.#calls = new Calls(resolved, transport, brokers);
@@ -385,7 +386,7 @@ class MockLine implements Line {
 }
 
 function partsOf(answer: MockAnswer): { partials: Uint8Array[][]; final: Uint8Array[] | Error } {
-  const isParts = typeof answer === "object" && "partials" in answer;
+  const isParts = typeof answer === "object" && answer !== null && "partials" in answer;
   const { partials, final } = isParts ? answer : { partials: [], final: answer };
   return {
     partials: partials.map(bodyFrames),

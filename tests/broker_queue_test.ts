@@ -2,8 +2,8 @@
 // recovery, and the counting of all that.
 
 import assert from "node:assert/strict";
-import type { BrokerStats } from "../broker.ts";
-import { assertFrames, bytes, type RawSocket } from "./raw.ts";
+import { Broker, type BrokerStats } from "../broker.ts";
+import { assertFrames, bytes, RawSocket } from "./raw.ts";
 import {
   assertAddsUp,
   C,
@@ -442,4 +442,31 @@ Deno.test("`stats()` is a copy that later traffic does not change", async () => 
   assert.ok(stage.broker.stats().invalid.header < 10);
   assert.ok(stage.broker.stats().received.request < 10);
   assert.equal(bytes("x").length, stage.broker.stats().queuedBytes);
+});
+
+Deno.test("requests of very many empty frames are refused when they would outgrow `maxQueueBytes`", async () => {
+  await using broker = new Broker({ bind: "tcp://127.0.0.1:*", maxQueueBytes: 2 ** 20 });
+  const [endpoint] = broker.bind();
+  await using client = RawSocket.dealer(endpoint!);
+  const frames = Array.from({ length: 10_000 }, () => "");
+  client.send("MDPC02", [1], "nobody", ...frames);
+  client.send("MDPC02", [1], "nobody", ...frames);
+  client.send("MDPC02", [1], "mmi.nonsense", "");
+  await client.expect("MDPC02", [3], "mmi.nonsense", "501");
+  const { accepted, refused } = broker.stats();
+  assert.deepEqual({ accepted, queueFull: refused.queueFull }, { accepted: 1, queueFull: 1 });
+});
+
+Deno.test("a reply is dropped as invalid when it is larger than `maxMessageSize`", async () => {
+  await using broker = new Broker({ bind: "tcp://127.0.0.1:*", maxMessageSize: 100 });
+  const [endpoint] = broker.bind();
+  await using worker = RawSocket.dealer(endpoint!);
+  await using client = RawSocket.dealer(endpoint!);
+  worker.send("MDPW02", [1], "echo");
+  client.send("MDPC02", [1], "echo", "hello");
+  const address = (await worker.receiveButHeartbeats())[2]!;
+  worker.send("MDPW02", [4], address, "", "x".repeat(60), "y".repeat(60));
+  worker.send("MDPW02", [4], address, "", "x".repeat(60), "y".repeat(40));
+  await client.expect("MDPC02", [3], "echo", "x".repeat(60), "y".repeat(40));
+  assert.equal(broker.stats().invalid.size, 1);
 });

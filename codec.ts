@@ -278,11 +278,18 @@ function envelope(delimiter: boolean, header: Uint8Array, command: number): Uint
  * a worker's dialect is whether it sends the frame.
  *
  * @param frames The frames after the identity.
- * @param reader How to read them. Default: they are `Uint8Array`s.
  * @returns The command; its body, service and client are frames of the message.
  * @throws {ProtocolError} If it is not a message that a broker may get.
  */
 export function decodeAtBroker(frames: readonly Uint8Array[]): CommandAtBroker;
+/**
+ * Decodes the same from frames of another type; those of the body are not read.
+ *
+ * @param frames The frames after the identity.
+ * @param reader How to read one.
+ * @returns The command; its frames are those of the message.
+ * @throws {ProtocolError} If it is not a message that a broker may get.
+ */
 export function decodeAtBroker<F>(
   frames: readonly F[],
   reader: FrameReader<F>,
@@ -339,7 +346,6 @@ export function decodeAtBroker<F>(
  *
  * @param frames The frames of the message.
  * @param dialect What the client speaks.
- * @param reader How to read them. Default: they are `Uint8Array`s.
  * @returns The command.
  * @throws {ProtocolError} If it is not a message that a client of this dialect may get.
  */
@@ -347,6 +353,15 @@ export function decodeAtClient(
   frames: readonly Uint8Array[],
   dialect: Dialect,
 ): CommandAtClient;
+/**
+ * Decodes the same from frames of another type; those of the body are not read.
+ *
+ * @param frames The frames of the message.
+ * @param dialect What the client speaks.
+ * @param reader How to read one.
+ * @returns The command; its frames are those of the message.
+ * @throws {ProtocolError} If it is not a message that a client of this dialect may get.
+ */
 export function decodeAtClient<F>(
   frames: readonly F[],
   dialect: Dialect,
@@ -379,7 +394,6 @@ export function decodeAtClient<F>(
  *
  * @param frames The frames of the message.
  * @param dialect What the worker speaks.
- * @param reader How to read them. Default: they are `Uint8Array`s.
  * @returns The command.
  * @throws {ProtocolError} If it is not a message that a worker of this dialect may get.
  */
@@ -387,6 +401,15 @@ export function decodeAtWorker(
   frames: readonly Uint8Array[],
   dialect: Dialect,
 ): CommandAtWorker;
+/**
+ * Decodes the same from frames of another type; those of the body are not read.
+ *
+ * @param frames The frames of the message.
+ * @param dialect What the worker speaks.
+ * @param reader How to read one.
+ * @returns The command; its frames are those of the message.
+ * @throws {ProtocolError} If it is not a message that a worker of this dialect may get.
+ */
 export function decodeAtWorker<F>(
   frames: readonly F[],
   dialect: Dialect,

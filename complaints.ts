@@ -15,6 +15,7 @@ const KINDS = 1_024;
 /** Decides which complaints are logged. */
 export class Complaints {
   readonly #kinds = new Map<string, { since: number; passed: number; omitted: number }>();
+  #sweptAt = -Infinity;
 
   /**
    * Whether to log a complaint of this kind now.
@@ -46,7 +47,10 @@ export class Complaints {
     return omitted;
   }
 
+  /** Makes room for new kinds; not for each of a flood of them, since it looks at all. */
   #sweep(now: number): void {
+    if (now - this.#sweptAt < PERIOD) return;
+    this.#sweptAt = now;
     for (const [kind, state] of this.#kinds) {
       if (now - state.since >= PERIOD) this.#kinds.delete(kind);
     }

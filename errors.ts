@@ -23,6 +23,8 @@ export class ProtocolError extends MdpError {
   readonly kind: ProtocolErrorKind;
 
   /**
+   * Makes the error for one message.
+   *
    * @param kind The rule that was broken.
    * @param message What was wrong, with the offending value.
    */
@@ -82,6 +84,8 @@ export class ServiceError extends MdpError {
   readonly details?: Uint8Array;
 
   /**
+   * Makes the error that a service answers with.
+   *
    * @param code 400 to 599, as in HTTP; 500 is a handler that failed.
    * @param message What went wrong, in words.
    * @param details More about it, opaque to all in between.
@@ -107,6 +111,8 @@ export class ZmqError extends MdpError {
   readonly call: string;
 
   /**
+   * Makes the error for one call.
+   *
    * @param code The name of the error number.
    * @param call The call that failed.
    * @param message What libzmq says of it, and the endpoint or option that it is about.

@@ -305,6 +305,7 @@ export class Socket {
   receive(): Message[] | undefined {
     this.#open();
     const first = this.#receiveFrame();
+    reactor.touched();
     if (first === undefined) return undefined;
     const frames = [first];
     try {
@@ -383,9 +384,9 @@ export class Socket {
 
   #call(call: "zmq_bind" | "zmq_unbind" | "zmq_connect" | "zmq_disconnect", endpoint: string) {
     this.#open();
-    if (libzmq().symbols[call](this.pointer, cString(endpoint)) !== 0) {
-      throw lastError(call, `"${endpoint}"`);
-    }
+    const result = libzmq().symbols[call](this.pointer, cString(endpoint));
+    if (result !== 0) throw lastError(call, `"${endpoint}"`);
+    reactor.touched();
   }
 
   #getInt(option: number, name: string): number {

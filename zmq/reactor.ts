@@ -146,7 +146,13 @@ class Reactor {
         ready--;
         const socket = order[i]!;
         // A handler before this one may have removed it.
-        if (this.#watched.has(socket)) socket.ready(events);
+        if (!this.#watched.has(socket)) continue;
+        try {
+          socket.ready(events);
+        } catch (error) {
+          // As any uncaught error; whoever survives it keeps the other sockets.
+          reportError(error);
+        }
       }
     }
     if (this.#watched.size > 0 && (this.#traffic || this.#changed)) {

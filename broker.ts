@@ -522,17 +522,17 @@ export class Broker {
         );
         break;
       default: {
+        // E.g. "Request of client 0001 for service "echo" recovered: worker lost".
         const { type, client, service, ...rest } = event;
         const why = "reason" in rest
           ? rest.reason
           : "attempts" in rest
           ? "worker lost"
           : "no worker";
+        const became = type.slice("request ".length);
         this.#complain(
           `${type} ${why}`,
-          `${type[0]!.toUpperCase()}${
-            type.slice(1)
-          } of client {client} for service {service}: {why}`,
+          `Request of client {client} for service {service} ${became}: {why}`,
           { client: hex(client), service: text(service), why, ...rest },
         );
       }

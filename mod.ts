@@ -27,3 +27,4 @@ export * from "./broker.ts";
 export * from "./client.ts";
 export * from "./worker.ts";
 export * from "./errors.ts";
+export { setSyncWait } from "./zmq/reactor.ts";

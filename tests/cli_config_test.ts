@@ -245,7 +245,7 @@ Deno.test("`broker` takes from the command line first, then from the file, then 
     await using client = RawSocket.dealer(endpoint);
     client.send("MDPC02", [1], "nobody", "first");
     client.send("MDPC02", [1], "nobody", "second");
-    await broker.stderr(/^\S+ \[WARNING\] majortomo\.broker: Request refused .* "nobody": /);
+    await broker.stderr(/^\S+ \[WARNING\] majortomo\.broker: Request of .* "nobody" refused: /);
     broker.kill("SIGTERM");
     const { code, stderr } = await broker.ended();
     assert.equal(code, 0);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { reactor } from "../zmq/reactor.ts";
+import { reactor, setSyncWait } from "../zmq/reactor.ts";
 import { Socket } from "../zmq/socket.ts";
 import { POLLIN, POLLOUT } from "../zmq/symbols.ts";
 import { output } from "./program.ts";
@@ -335,4 +335,13 @@ Deno.test({
     // One that looked every millisecond would show 500 and more.
     assert.ok(Number(text) < 100, `the threads slept and woke ${text} times in 500 ms`);
   },
+});
+
+Deno.test("`setSyncWait` sets how long a turn may block, and refuses what is no such time", () => {
+  const before = reactor.syncWait;
+  setSyncWait(0);
+  assert.equal(reactor.syncWait, 0);
+  setSyncWait(before);
+  assert.throws(() => setSyncWait(0.5), RangeError);
+  assert.throws(() => setSyncWait(101), RangeError);
 });

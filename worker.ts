@@ -239,8 +239,9 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    */
   connect(options: { reconnect?: boolean } = {}): void {
     this.#refuseIfClosed();
-    if (this.#sessions.length === 0) this.#open();
-    else if (options.reconnect) { for (const session of this.#sessions) session.reopen(); }
+    if (this.#sessions.length === 0) return this.#open();
+    if (!options.reconnect) return;
+    for (const session of this.#sessions) session.reopen();
   }
 
   /**
@@ -397,10 +398,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     if (until >= this.#drainUntil) return;
     this.#drainUntil = until;
     clearTimeout(this.#drainTimer);
-    if (drain === 0) this.#drained.resolve();
-    else if (drain <= LONGEST_TIMER) {
-      this.#drainTimer = setTimeout(this.#drained.resolve, drain);
-    }
+    if (drain <= LONGEST_TIMER) this.#drainTimer = setTimeout(this.#drained.resolve, drain);
   }
 
   #checkDrained(): void {

@@ -10,7 +10,7 @@ import {
 } from "../worker.ts";
 import type { RawFrame } from "./raw.ts";
 import { until } from "./stage.ts";
-import { captureLog, FakeBroker, type Peer } from "./worker_stage.ts";
+import { captureLog, FakeBroker, type Peer, soon } from "./worker_stage.ts";
 
 const PARTIAL = [3], FINAL = [4];
 
@@ -229,12 +229,14 @@ const DEALINGS: [name: string, onError: ServeOptions["onError"], ...answer: RawF
 ];
 for (const [name, onError, ...answer] of DEALINGS) {
   Deno.test(`\`serve\` takes a failure for dealt with when \`onError\` returns ${name}`, async () => {
+    using log = captureLog();
     await using stage = await serving(() => Promise.reject(new Error("broken")), { onError });
     stage.peer.request("c", "?");
     await stage.peer.expect("MDPW02", FINAL, "c", "", ...answer);
     stage.peer.request("d", "?");
     await stage.peer.expect("MDPW02", FINAL, "d", "", ...answer);
     assert.equal(stage.broker.peers.size, 1);
+    assert.deepEqual(log.texts().filter((text) => text.startsWith("error")), []);
   });
 }
 
@@ -294,7 +296,7 @@ Deno.test("`serve` ends a generator when its request is lost", async () => {
   stage.peer.request("c", "?");
   await stage.peer.expect("MDPW02", PARTIAL, "c", "", "1");
   stage.peer.send("MDPW02", [6]);
-  await ended.promise;
+  await soon(ended.promise, "the generator's end");
   await stage.broker.ready();
   assert.deepEqual(log.texts().filter((text) => text.startsWith("error")), []);
 });

@@ -180,3 +180,19 @@ export function captureLog(): { records: LogRecord[]; texts(): string[] } & Disp
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
+
+/** What the promise gives, which must not take long. @param what Said when it does. */
+export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
+  let timer;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new assert.AssertionError({ message: `${what}: not within ${PATIENCE} ms` })),
+      PATIENCE,
+    );
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

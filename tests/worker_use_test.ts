@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { DisconnectedError, StateError } from "../errors.ts";
-import type { WorkerRequest } from "../worker.ts";
+import { Worker, type WorkerRequest } from "../worker.ts";
 import { until } from "./stage.ts";
-import { captureLog, FakeBroker, pause } from "./worker_stage.ts";
+import { captureLog, FakeBroker, pause, soon } from "./worker_stage.ts";
 
 const PARTIAL = [3], FINAL = [4], DISCONNECT = [6];
 
@@ -36,7 +36,7 @@ Deno.test("iteration yields requests in order, and ends when the worker is close
   await peer.expect("MDPW02", PARTIAL, "c", "", "a");
   await peer.expect("MDPW02", FINAL, "c", "", "b");
   await worker.close();
-  await loop;
+  await soon(loop, "the end of the loop");
   await peer.expect("MDPW02", DISCONNECT);
   assert.deepEqual(bodies, ["1", "2"]);
 });
@@ -58,7 +58,7 @@ Deno.test("iteration goes on with a new connection when the broker says DISCONNE
   second.request("c", "last");
   await second.expect("MDPW02", FINAL, "c", "", "last");
   await second.expect("MDPW02", DISCONNECT);
-  await loop;
+  await soon(loop, "the end of the loop");
 });
 
 Deno.test("iteration stops the worker at once when the loop is left by break", async () => {
@@ -73,7 +73,7 @@ Deno.test("iteration stops the worker at once when the loop is left by break", a
   })();
   const peer = await broker.ready();
   peer.request("c", "1");
-  await loop;
+  await soon(loop, "the end of the loop");
   await peer.expect("MDPW02", DISCONNECT);
   assert.ok(requests[0]!.signal.reason instanceof DisconnectedError);
   await assert.rejects(requests[0]!.final("late"), DisconnectedError);
@@ -94,7 +94,7 @@ Deno.test("iteration sends the FINAL before DISCONNECT when the loop is left aft
   peer.request("c", "1");
   await peer.expect("MDPW02", FINAL, "c", "", "answer");
   await peer.expect("MDPW02", DISCONNECT);
-  await loop;
+  await soon(loop, "the end of the loop");
 });
 
 Deno.test("iteration stops the worker at once when the loop throws", async () => {
@@ -140,7 +140,7 @@ Deno.test("iteration has several requests in hand when concurrency is 2 and the 
   await one.expect("MDPW02", FINAL, "c", "", "1");
   await two.expect("MDPW02", FINAL, "d", "", "2");
   await worker.close();
-  await loop;
+  await soon(loop, "the end of the loop");
 });
 
 // ---- one use at a time ----
@@ -334,7 +334,7 @@ Deno.test("`close` lets the handler finish and sends its FINAL before DISCONNECT
   gate.resolve();
   await peer.expect("MDPW02", FINAL, "c", "", "1");
   await peer.expect("MDPW02", DISCONNECT);
-  await Promise.all([closed, served]);
+  await soon(Promise.all([closed, served]), "the end");
   assert.equal(signal!.aborted, false);
 });
 
@@ -358,7 +358,7 @@ Deno.test("`close` takes no request when one comes while it drains", async () =>
   gate.resolve();
   await busy.expect("MDPW02", FINAL, "c", "", "done");
   await busy.expect("MDPW02", DISCONNECT);
-  await closed;
+  await soon(closed, "the end");
   assert.deepEqual(bodies, ["1"]);
   busy.assertNothingElse();
 });
@@ -379,7 +379,7 @@ Deno.test("`close` aborts the request and says DISCONNECT when the drain time is
   const elapsed = performance.now() - start;
   assert.ok(elapsed >= 95, `it took ${elapsed} ms`);
   await peer.expect("MDPW02", DISCONNECT);
-  await served;
+  await soon(served, "the end");
   assert.ok(requests[0]!.signal.reason instanceof DisconnectedError);
   assert.match(requests[0]!.signal.reason.message, /worker has stopped/);
   peer.assertNothingElse();
@@ -421,7 +421,7 @@ Deno.test("`close` ends with the registration when that is lost while it drains"
   await until(() => requests.length === 1, "the request is in hand");
   const closed = worker.close();
   peer.send("MDPW02", DISCONNECT);
-  await Promise.all([closed, served]);
+  await soon(Promise.all([closed, served]), "the end");
   peer.assertNothingElse();
   assert.equal(broker.peers.size, 1);
 });
@@ -433,7 +433,7 @@ Deno.test("`close` gives a request back when nobody has taken it", async () => {
   const peer = await broker.ready();
   peer.request("c", "1");
   await pause(20);
-  await worker.close();
+  await soon(worker.close(), "the end");
   await peer.expect("MDPW02", DISCONNECT);
   peer.assertNothingElse();
 });
@@ -445,8 +445,18 @@ Deno.test("`close` takes effect when the worker pauses before it comes back", as
   (await broker.ready()).send("MDPW02", DISCONNECT);
   await until(() => !worker.isConnected, "the connection is gone");
   await worker.close();
-  await served;
+  await soon(served, "the end");
   assert.equal(broker.peers.size, 1);
+});
+
+Deno.test("`close` does not wait for a broker that was never there", async () => {
+  const worker = new Worker({ broker: "ipc:///tmp/mdp-nobody", service: "echo", linger: 60_000 });
+  const served = worker.serve(() => "");
+  const start = performance.now();
+  await worker.close();
+  await soon(served, "the end");
+  const elapsed = performance.now() - start;
+  assert.ok(elapsed < 5_000, `it took ${elapsed} ms`);
 });
 
 Deno.test("`close` may be called by whoever is told of a loss", async () => {
@@ -464,8 +474,47 @@ Deno.test("`close` may be called by whoever is told of a loss", async () => {
   peer.request("c", "1");
   await pause(20);
   peer.send("MDPW02", DISCONNECT);
-  await served;
-  assert.equal(broker.peers.size, 1);
+  await soon(served, "the end");
+  await pause(50);
+  assert.equal(broker.peers.size, 1, "it does not come back");
+  assert.equal(worker.isConnected, false);
+});
+
+Deno.test("`connect` makes one connection when whoever is told of a loss calls for it", async () => {
+  await using broker = new FakeBroker();
+  await using worker = broker.worker();
+  worker.connect();
+  const first = await broker.ready();
+  first.request("c", "1");
+  const request = await worker.waitForRequest();
+  request.signal.addEventListener("abort", () => worker.connect({ reconnect: true }));
+  first.send("MDPW02", DISCONNECT);
+  const second = await broker.ready();
+  await pause(50);
+  assert.equal(broker.peers.size, 2);
+  second.request("c", "2");
+  assert.equal((await worker.waitForRequest()).text(), "2");
+});
+
+Deno.test("`serve` resolves after the handler's end when that comes after its FINAL", async () => {
+  await using broker = new FakeBroker();
+  const worker = broker.worker({ drain: 60_000 });
+  const gate = Promise.withResolvers<void>();
+  let isServed = false;
+  const served = worker.serve(async (request) => {
+    await request.final("answer");
+    await gate.promise;
+  });
+  served.then(() => isServed = true);
+  const peer = await broker.ready();
+  peer.request("c", "1");
+  await peer.expect("MDPW02", FINAL, "c", "", "answer");
+  const closed = worker.close();
+  await peer.expect("MDPW02", DISCONNECT);
+  await pause(50);
+  assert.equal(isServed, false);
+  gate.resolve();
+  await soon(Promise.all([closed, served]), "the end");
 });
 
 Deno.test("`serve` resolves after an orderly stop when its signal is aborted", async () => {
@@ -475,7 +524,7 @@ Deno.test("`serve` resolves after an orderly stop when its signal is aborted", a
   const served = worker.serve((request) => request.frames, { signal: controller.signal });
   const peer = await broker.ready();
   controller.abort();
-  await served;
+  await soon(served, "the end");
   await peer.expect("MDPW02", DISCONNECT);
   assert.equal(worker.isConnected, false);
 });
@@ -518,8 +567,29 @@ Deno.test({
     peer.assertNothingElse();
     Deno.kill(Deno.pid, "SIGUSR2");
     await peer.expect("MDPW02", DISCONNECT);
-    await served;
+    await soon(served, "the end");
     assert.equal(log.texts().filter((text) => /Caught/.test(text)).length, 2);
+  },
+});
+
+Deno.test({
+  name: "`stopOnSignal` gives the signals back to the system when the worker is closed",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const { addSignalListener, removeSignalListener } = Deno;
+    const listening = new Map<() => void, Deno.Signal>();
+    Deno.addSignalListener = (signal, listener) => void listening.set(listener, signal);
+    Deno.removeSignalListener = (_, listener) => void listening.delete(listener);
+    try {
+      await using broker = new FakeBroker();
+      const worker = broker.worker();
+      worker.stopOnSignal();
+      assert.deepEqual([...listening.values()], ["SIGINT", "SIGTERM"]);
+      await worker.close();
+      assert.equal(listening.size, 0);
+    } finally {
+      Object.assign(Deno, { addSignalListener, removeSignalListener });
+    }
   },
 });
 

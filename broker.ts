@@ -499,8 +499,7 @@ export class Broker {
           reason: event.reason,
           held: event.held,
         };
-        const template =
-          "Worker {worker} left service {service}: {reason}, it held {held} requests";
+        const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
         if (orderly && event.held === 0) {
           this.#log("info", `left ${event.worker}`, template, properties);

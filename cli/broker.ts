@@ -40,8 +40,7 @@ const PROGRAM: Program = {
   completion: true,
   footer: message`SECONDS are a number of seconds such as 2.5, or have their unit: 500ms, 3s, 2m, \
 1h. BYTES are a number, or have theirs: 64KiB, 10MB. Each option can stand in the configuration \
-file under its long name. "--completion SHELL" prints completions for bash, fish, nu, pwsh or \
-zsh.`,
+file under its long name.`,
 };
 
 const OPTIONS = object({

@@ -65,7 +65,7 @@ export function parseArguments<T>(
     footer: program.footer,
     help: { option: { names: ["-h", "--help"] }, onShow },
     version: { option: true, value: version(program.name), onShow },
-    completion: program.completion ? { option: { hidden: true }, onShow } : undefined,
+    completion: program.completion ? { option: true, onShow } : undefined,
     colors: terminal && !Deno.noColor,
     maxWidth: terminal && Deno.consoleSize().columns || 100,
     termWidth: "auto",

@@ -54,7 +54,12 @@ export class Program {
   /** Its end. */
   async ended(): Promise<Ended> {
     const { code } = await patiently(this.#process.status, () => this.#seen());
-    return { code, stdout: await this.#stdout.all(), stderr: await this.#stderr.all() };
+    // A process that it has started and left behind may hold its streams open.
+    const [stdout, stderr] = await patiently(
+      Promise.all([this.#stdout.all(), this.#stderr.all()]),
+      () => this.#seen(),
+    );
+    return { code, stdout, stderr };
   }
 
   /** Kills it if it still runs, for `await using`. */

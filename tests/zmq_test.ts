@@ -617,7 +617,9 @@ Deno.test({
       { flags: ["-A"] },
     );
     const [before, after] = text.split(" ").map(Number);
-    assert.ok(before! > 0 && after === before, `${before} before, ${after} after`);
+    // The runtime and libzmq's threads have some of their own, more or less at times. One left
+    // for every tenth socket would be 180.
+    assert.ok(before! > 0 && after! < before! + 50, `${before} before, ${after} after`);
   },
 });
 

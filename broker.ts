@@ -1,7 +1,7 @@
 /**
  * The MDP 0.2 broker: {@linkcode Broker} binds a ROUTER socket, has every message decoded
- * (`codec.ts`) and does what the rules (`routing.ts`) say. It serves peers of RFC 18 and of the
- * Python project majortomo at once, told apart by each message.
+ * (`codec.ts`) and does what the rules (`routing.ts`) say. It serves peers of RFC 18, of the
+ * Python project majortomo and of the multiplexed dialect at once, told apart by each message.
  *
  * @example
  * ```ts no-eval
@@ -15,7 +15,14 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
-import { type Command, decodeAtBroker, type Dialect, encode, type FrameReader } from "./codec.ts";
+import {
+  type Command,
+  decodeAtBroker,
+  encode,
+  type FrameReader,
+  inspectRefused,
+  MULTIPLEXED,
+} from "./codec.ts";
 import { Complaints } from "./complaints.ts";
 import { ProtocolError, type ProtocolErrorKind, StateError } from "./errors.ts";
 import {
@@ -25,13 +32,11 @@ import {
   resolveDrain,
 } from "./options.ts";
 import {
-  type Request,
   Routing,
   type RoutingCounters,
   type RoutingEvent,
   type Sent,
   type Shell,
-  type Worker,
 } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
@@ -68,13 +73,15 @@ export interface BrokerStats {
   invalid: Record<ProtocolErrorKind, number>;
   /** Requests accepted, to be queued or dispatched. Those for `mmi.*` are not among them. */
   accepted: number;
-  /** Requests whose FINAL was sent to their client. */
+  /** Requests whose FINAL or ERROR, from their worker, was sent to their client. */
   answered: number;
+  /** Those of them that were answered by ERROR. */
+  errors: number;
   /** PARTIALs sent to clients. */
   partials: number;
   /** Requests not accepted, by reason. */
   refused: RoutingCounters["refused"];
-  /** Requests that waited too long for a service without workers. */
+  /** Requests whose time to live passed, or that waited too long for a worker to come. */
   expired: number;
   /** Times that a request was given to a worker. */
   dispatched: number;
@@ -153,8 +160,11 @@ export class Broker {
     frames: 0,
     service: 0,
     size: 0,
+    flags: 0,
+    id: 0,
+    value: 0,
   };
-  readonly #routing: Routing<Message[]>;
+  readonly #routing: Routing<Content>;
   readonly #ended = Promise.withResolvers<void>();
   #socket: Socket | undefined;
   #endpoints: readonly string[] = [];
@@ -220,6 +230,7 @@ export class Broker {
       throw error;
     }
     this.#socket = socket;
+    this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
     socket.watch(() => this.#receive(socket));
     for (const endpoint of this.#endpoints) {
@@ -287,6 +298,7 @@ export class Broker {
       invalid: { ...this.#invalid },
       accepted: counters.accepted,
       answered: counters.answered,
+      errors: counters.errors,
       partials: counters.partials,
       refused: { ...counters.refused },
       expired: counters.expired,
@@ -359,8 +371,10 @@ export class Broker {
         this.#handle(peer, frames, now);
       } catch (error) {
         if (!(error instanceof ProtocolError)) throw error;
+        const refused = inspectRefused(frames, MESSAGES);
         release(frames);
         this.#invalid[error.kind]++;
+        this.#routing.invalid(peer, refused, error.message, now);
         this.#complain(`invalid ${error.kind}`, "Dropped a message from {peer}: {reason}", {
           peer: hex(peer),
           reason: error.message,
@@ -382,36 +396,62 @@ export class Broker {
     const routing = this.#routing;
     const { dialect } = command;
     if (command.side === "client") {
-      const body = command.body as Message[];
-      this.#checkSize(body);
-      const service = nameOf(command.service);
-      releaseAllBut(frames, body.length);
-      return routing.request(peer, dialect, service, body, now);
-    }
-    switch (command.command) {
-      case "partial":
-      case "final": {
-        const body = command.body as Message[];
-        this.#checkSize(body);
-        const client = addressOf(command.client);
-        routing.reply(peer, dialect, command.command, client, body, now);
-        break;
+      switch (command.command) {
+        case "request": {
+          const { body, headers } = command;
+          const content = { headers, frames: body as Message[] };
+          this.#checkSize(content);
+          const service = nameOf(command.service);
+          releaseAllBut(frames, body.length + (headers === undefined ? 0 : 1));
+          return routing.request(peer, service, command, content, now);
+        }
+        case "cancel":
+          routing.cancel(peer, command.id, now);
+          break;
+        case "heartbeat":
+          routing.clientHeartbeat(peer, now);
+          break;
+        case "disconnect":
+          routing.clientDisconnect(peer, now);
       }
-      case "ready":
-        routing.ready(peer, dialect, nameOf(command.service), now);
-        break;
-      case "heartbeat":
-        routing.heartbeat(peer, dialect, now);
-        break;
-      case "disconnect":
-        routing.disconnect(peer, now);
+    } else {
+      switch (command.command) {
+        case "partial":
+        case "final": {
+          const key = command.token ?? addressOf(command.client!);
+          const content = { headers: command.headers, frames: command.body as Message[] };
+          this.#checkSize(content);
+          routing.reply(peer, dialect, command.command, key, content, now);
+          break;
+        }
+        case "error": {
+          const { token, code, message, details } = command;
+          const content = {
+            headers: undefined,
+            frames: details === undefined ? [message] : [message, details],
+          };
+          routing.error(peer, dialect, token, code, content, now);
+          break;
+        }
+        case "ready":
+          routing.ready(peer, dialect, nameOf(command.service), command.credit ?? 1, now);
+          break;
+        case "credit":
+          routing.credit(peer, dialect, command.credit, now);
+          break;
+        case "heartbeat":
+          routing.heartbeat(peer, dialect, now);
+          break;
+        case "disconnect":
+          routing.disconnect(peer, now);
+      }
     }
     release(frames);
   }
 
-  #checkSize(body: readonly Message[]): void {
-    if (body.length <= 1) return;
-    const size = sizeOf(body), { maxMessageSize } = this.#options;
+  #checkSize(content: Content): void {
+    if (content.headers === undefined && content.frames.length <= 1) return;
+    const size = sizeOf(content), { maxMessageSize } = this.#options;
     if (size <= maxMessageSize) return;
     throw new ProtocolError(
       "size",
@@ -419,42 +459,88 @@ export class Broker {
     );
   }
 
-  #shell(): Shell<Message[]> {
+  #shell(): Shell<Content> {
     return {
-      dispatch: (worker: Worker<Message[]>, request: Request<Message[]>): Sent => {
+      dispatch: (worker, request, timeToLive) => {
         // Copies, since the request may have to be sent to another worker.
-        const body = request.body.map((frame) => frame.copy());
-        const sent = this.#send(worker.id, {
+        const body = request.body.frames.map((frame) => frame.copy());
+        // An RFC 18 worker has no room for headers.
+        const headers = worker.dialect === MULTIPLEXED ? request.body.headers?.copy() : undefined;
+        const sent = this.#send(worker.identity, {
           side: "worker",
           command: "request",
           dialect: worker.dialect,
           client: request.client,
+          token: request.token,
+          timeToLive,
+          headers,
           body,
         });
         release(body);
+        headers?.release();
         return sent;
       },
-      control: (worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): Sent =>
+      control: (worker, dialect, command) =>
         this.#send(worker, { side: "worker", command, dialect }),
-      reply: (request: Request<Message[]>, command: "partial" | "final", body: Message[]): Sent =>
-        this.#send(request.client, {
+      cancel: (worker, { token }) =>
+        this.#send(worker.identity, {
+          side: "worker",
+          command: "cancel",
+          dialect: worker.dialect,
+          token,
+        }),
+      reply: ({ client, dialect, id, service }, command, { headers, frames }) =>
+        this.#send(client, {
           side: "client",
           command,
-          dialect: request.dialect,
-          service: request.service.name,
-          body,
+          dialect,
+          id,
+          service: service.name,
+          headers,
+          body: frames,
         }),
-      answer: (client: string, dialect: Dialect, service: string, text: string): Sent =>
-        this.#send(client, { side: "client", command: "final", dialect, service, body: [text] }),
-      read: (body: Message[]): string => body[0]?.toBinaryString() ?? "",
+      fail: ({ client, dialect, id }, code, { frames: [message, details] }) =>
+        this.#send(client, {
+          side: "client",
+          command: "error",
+          dialect,
+          id,
+          code,
+          message: message!,
+          details,
+        }),
+      error: (client, id, code, message) =>
+        this.#send(client, {
+          side: "client",
+          command: "error",
+          dialect: MULTIPLEXED,
+          id,
+          code,
+          message: UTF8.encode(message),
+        }),
+      controlClient: (client, command) =>
+        this.#send(client, { side: "client", command, dialect: MULTIPLEXED }),
+      answer: (client, dialect, id, service, text) =>
+        this.#send(client, {
+          side: "client",
+          command: "final",
+          dialect,
+          id,
+          service,
+          body: [text],
+        }),
+      read: ({ frames }) => frames[0]?.toBinaryString() ?? "",
       size: sizeOf,
-      discard: release,
-      report: (event: RoutingEvent): void => this.#report(event),
+      discard: ({ headers, frames }) => {
+        release(frames);
+        headers?.release();
+      },
+      report: (event) => this.#report(event),
     };
   }
 
   #send(peer: string, command: Command<Frame>): Sent {
-    const frames = encode<Frame>(command);
+    const frames = encode<Frame>(command, CONTROL);
     frames.unshift(peer);
     return this.#socket!.send(frames);
   }
@@ -523,11 +609,7 @@ export class Broker {
       default: {
         // E.g. "Request of client 0001 for service "echo" recovered: worker lost".
         const { type, client, service, ...rest } = event;
-        const why = "reason" in rest
-          ? rest.reason
-          : "attempts" in rest
-          ? "worker lost"
-          : "no worker";
+        const why = "reason" in rest ? rest.reason : "worker lost";
         const became = type.slice("request ".length);
         this.#complain(
           `${type} ${why}`,
@@ -561,6 +643,16 @@ export class Broker {
   }
 }
 
+/** What is in a message beside its envelope. */
+interface Content {
+  headers: Message | undefined;
+  frames: Message[];
+}
+
+const UTF8 = new TextEncoder();
+/** Every control frame is written here: libzmq copies it as it is sent. */
+const CONTROL = new Uint8Array(20);
+
 /** Lets the codec read frames that stay in libzmq's memory. */
 const MESSAGES: FrameReader<Message> = { read: (frame, into) => frame.read(into) };
 
@@ -588,9 +680,10 @@ function releaseAllBut(frames: readonly Message[], last: number): void {
   for (let i = 0; i < frames.length - last; i++) frames[i]!.release();
 }
 
-/** What a body counts for: its bytes, and what holds them where there are many frames. */
-function sizeOf(frames: readonly Message[]): number {
+/** What it counts for: its bytes, and what holds them where there are many frames. */
+function sizeOf({ headers, frames }: Content): number {
   let size = Math.max(0, frames.length - MANY) * MSG_SIZE;
+  if (headers !== undefined) size += headers.size;
   for (const frame of frames) size += frame.size;
   return size;
 }

@@ -5,7 +5,8 @@
  * {@linkcode ProtocolError} that says why. Pure: no socket, no clock.
  *
  * Two dialects are spoken in the wild, that of RFC 18 and that of the Python project majortomo;
- * `docs/protocol.md` has both, byte by byte. A dialect is a {@linkcode Dialect} value.
+ * the third, multiplexed, is this project's own. `docs/protocol.md` has all, byte by byte. A
+ * dialect is a {@linkcode Dialect} value.
  *
  * Frames are `Uint8Array`s unless a {@linkcode FrameReader} for another type is given: only the
  * frames of the envelope are read, and a body is handed on as it is.
@@ -29,170 +30,26 @@
  * @module
  */
 
+import {
+  BYTES,
+  type Command,
+  type CommandAtBroker,
+  type CommandAtClient,
+  type CommandAtWorker,
+  type Dialect,
+  type FrameReader,
+  MAJORTOMO,
+  MULTIPLEXED,
+  type ReplyCommand,
+  RFC,
+  RFC_REQ,
+} from "./commands.ts";
+import * as multiplexed from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
 
+export * from "./commands.ts";
+export { inspectRefused, type Refused } from "./codec_multiplexed.ts";
 export { ProtocolError, type ProtocolErrorKind } from "./errors.ts";
-
-/** The dialects that a `Client` or `Worker` can be told to speak. */
-export type DialectName = "rfc" | "majortomo";
-
-/**
- * A dialect of MDP 0.2: all that differs between peers on the wire. There are three values,
- * {@linkcode RFC}, {@linkcode RFC_REQ} and {@linkcode MAJORTOMO}; compare them by identity.
- */
-export interface Dialect {
-  /** Which it is. */
-  readonly name: DialectName;
-  /** Whether an empty frame comes first in every message, as a REQ socket sends it. */
-  readonly delimiter: boolean;
-  /** The command bytes of the client side. */
-  readonly client: { readonly request: number; readonly partial: number; readonly final: number };
-  /** Whether replies to clients name the service, after the command. */
-  readonly serviceInReply: boolean;
-}
-
-/** RFC 18: no leading empty frame, client commands 01 to 03, the service named in replies. */
-export const RFC: Dialect = Object.freeze({
-  name: "rfc",
-  delimiter: false,
-  client: Object.freeze({ request: 1, partial: 2, final: 3 }),
-  serviceInReply: true,
-});
-
-/** RFC 18 behind the empty frame that a REQ socket sends, and wants to get. */
-export const RFC_REQ: Dialect = Object.freeze({ ...RFC, delimiter: true });
-
-/** majortomo: always a leading empty frame, client commands 02 to 04, no service in replies. */
-export const MAJORTOMO: Dialect = Object.freeze({
-  name: "majortomo",
-  delimiter: true,
-  client: Object.freeze({ request: 2, partial: 3, final: 4 }),
-  serviceInReply: false,
-});
-
-/** The dialects that a `Client` or `Worker` can be told to speak, by name. */
-export const DIALECTS: Readonly<Record<DialectName, Dialect>> = Object.freeze({
-  rfc: RFC,
-  majortomo: MAJORTOMO,
-});
-
-/** A client's request. RFC 18: REQUEST, client to broker. */
-export interface RequestCommand<F = Uint8Array> {
-  /** Which half of the protocol. */
-  side: "client";
-  /** Which command. */
-  command: "request";
-  /** What it is written in, and its reply must be. */
-  dialect: Dialect;
-  /** The name of the service, at least one byte. */
-  service: F;
-  /** The body. RFC 18 wants one frame or more; majortomo's client can send none. */
-  body: readonly F[];
-}
-
-/** A part of a reply, or the last of it. RFC 18: PARTIAL and FINAL, broker to client. */
-export interface ReplyCommand<F = Uint8Array> {
-  /** Which half of the protocol. */
-  side: "client";
-  /** Which command. */
-  command: "partial" | "final";
-  /** What it is written in. */
-  dialect: Dialect;
-  /** The name of the service; absent where the dialect does not send it. */
-  service?: F;
-  /** The body. */
-  body: readonly F[];
-}
-
-/** A worker registers for a service. RFC 18: READY, worker to broker. */
-export interface ReadyCommand<F = Uint8Array> {
-  /** Which half of the protocol. */
-  side: "worker";
-  /** Which command. */
-  command: "ready";
-  /** What it is written in. */
-  dialect: Dialect;
-  /** The name of the service, at least one byte. */
-  service: F;
-}
-
-/** A request for a worker. RFC 18: REQUEST, broker to worker. */
-export interface WorkCommand<F = Uint8Array> {
-  /** Which half of the protocol. */
-  side: "worker";
-  /** Which command. */
-  command: "request";
-  /** What it is written in. */
-  dialect: Dialect;
-  /** The address of the client, to be sent back with each part of the reply. */
-  client: F;
-  /** The body. */
-  body: readonly F[];
-}
-
-/** A part of a worker's reply, or the last of it. RFC 18: PARTIAL and FINAL, worker to broker. */
-export interface AnswerCommand<F = Uint8Array> {
-  /** Which half of the protocol. */
-  side: "worker";
-  /** Which command. */
-  command: "partial" | "final";
-  /** What it is written in. */
-  dialect: Dialect;
-  /** The address of the client that the request came with. */
-  client: F;
-  /** The body. */
-  body: readonly F[];
-}
-
-/** RFC 18: HEARTBEAT and DISCONNECT, both ways between worker and broker. */
-export interface ControlCommand {
-  /** Which half of the protocol. */
-  side: "worker";
-  /** Which command. */
-  command: "heartbeat" | "disconnect";
-  /** What it is written in. */
-  dialect: Dialect;
-}
-
-/** What a broker can get. */
-export type CommandAtBroker<F = Uint8Array> =
-  | RequestCommand<F>
-  | ReadyCommand<F>
-  | AnswerCommand<F>
-  | ControlCommand;
-
-/** What a client can get. */
-export type CommandAtClient<F = Uint8Array> = ReplyCommand<F>;
-
-/** What a worker can get. */
-export type CommandAtWorker<F = Uint8Array> = WorkCommand<F> | ControlCommand;
-
-/** Every command, for {@linkcode encode}. */
-export type Command<F = Uint8Array> =
-  | CommandAtBroker<F>
-  | CommandAtClient<F>
-  | CommandAtWorker<F>;
-
-/** How the codec reads a frame of whatever type. */
-export interface FrameReader<F> {
-  /**
-   * Copies the beginning of a frame.
-   *
-   * @param frame The frame.
-   * @param into Where to; filled as far as both go.
-   * @returns The frame's whole length in bytes.
-   */
-  read(frame: F, into: Uint8Array): number;
-}
-
-/** The reader for frames that are bytes in JavaScript. */
-export const BYTES: FrameReader<Uint8Array> = {
-  read(frame, into) {
-    const length = Math.min(frame.length, into.length);
-    for (let i = 0; i < length; i++) into[i] = frame[i]!;
-    return frame.length;
-  },
-};
 
 const EMPTY = new Uint8Array(0);
 const HEADER_LENGTH = 6;
@@ -218,46 +75,60 @@ const WORKER_COMMANDS = {
 
 /** One-byte frames, made once: they are sent with every message. */
 const COMMAND_FRAMES = Array.from({ length: 7 }, (_, byte) => new Uint8Array([byte]));
-const ENVELOPES = {
-  client: (delimiter: boolean, command: number) => envelope(delimiter, CLIENT_HEADER, command),
-  worker: (delimiter: boolean, command: number) => envelope(delimiter, WORKER_HEADER, command),
-};
 
 /**
  * The frames of a command, as they follow a ROUTER's identity frame. A body is passed on as it
  * is; the frames before it must not be written to.
  *
  * @param command What to send.
+ * @param into 20 bytes that a control frame of the multiplexed dialect is written to. Default: new
+ * ones; whoever sends at once can use the same ones again.
  * @returns Its frames, in an array of the caller's own.
  * @throws {TypeError} If a reply names no service in a dialect that does.
  */
-export function encode<F = Uint8Array>(command: Command<F>): (F | Uint8Array)[] {
+export function encode<F = Uint8Array>(
+  command: Command<F>,
+  into?: Uint8Array,
+): (F | Uint8Array)[] {
   const { dialect } = command;
+  if (dialect === MULTIPLEXED) {
+    return multiplexed.encode(command, into ?? new Uint8Array(multiplexed.CONTROL_LENGTH));
+  }
   if (command.side === "client") {
-    const frames: (F | Uint8Array)[] = ENVELOPES.client(
-      dialect.delimiter,
-      dialect.client[command.command],
-    );
-    if (command.command === "request") frames.push(command.service);
-    else if (dialect.serviceInReply) frames.push(serviceOf(command));
-    for (const frame of command.body) frames.push(frame);
-    return frames;
+    switch (command.command) {
+      case "request":
+      case "partial":
+      case "final": {
+        const byte = dialect.client[command.command];
+        const frames: (F | Uint8Array)[] = envelope(dialect, CLIENT_HEADER, byte);
+        if (command.command === "request") frames.push(command.service);
+        else if (dialect.serviceInReply) frames.push(serviceOf(command));
+        for (const frame of command.body) frames.push(frame);
+        return frames;
+      }
+    }
+  } else {
+    switch (command.command) {
+      case "ready":
+      case "request":
+      case "partial":
+      case "final":
+      case "heartbeat":
+      case "disconnect": {
+        const byte = WORKER_COMMANDS[command.command];
+        const frames: (F | Uint8Array)[] = envelope(dialect, WORKER_HEADER, byte);
+        if ("service" in command) frames.push(command.service);
+        if ("body" in command) {
+          frames.push(command.client!, EMPTY);
+          for (const frame of command.body) frames.push(frame);
+        }
+        return frames;
+      }
+    }
   }
-  const frames: (F | Uint8Array)[] = ENVELOPES.worker(
-    dialect.delimiter,
-    WORKER_COMMANDS[command.command],
+  throw new TypeError(
+    `The dialect "${dialect.name}" has no ${command.command} on the ${command.side} side`,
   );
-  switch (command.command) {
-    case "ready":
-      frames.push(command.service);
-      break;
-    case "request":
-    case "partial":
-    case "final":
-      frames.push(command.client, EMPTY);
-      for (const frame of command.body) frames.push(frame);
-  }
-  return frames;
 }
 
 function serviceOf<F>({ command, dialect, service }: ReplyCommand<F>): F {
@@ -267,15 +138,15 @@ function serviceOf<F>({ command, dialect, service }: ReplyCommand<F>): F {
   );
 }
 
-function envelope(delimiter: boolean, header: Uint8Array, command: number): Uint8Array[] {
+function envelope(dialect: Dialect, header: Uint8Array, command: number): Uint8Array[] {
   const byte = COMMAND_FRAMES[command]!;
-  return delimiter ? [EMPTY, header, byte] : [header, byte];
+  return dialect.delimiter ? [EMPTY, header, byte] : [header, byte];
 }
 
 /**
  * Decodes what a client or worker sent. The dialect is found from the message: a leading empty
  * frame and command 02 is majortomo's client, command 01 is RFC 18's, with the frame or without;
- * a worker's dialect is whether it sends the frame.
+ * a worker's dialect is whether it sends the frame. A control frame is the multiplexed dialect.
  *
  * @param frames The frames after the identity.
  * @returns The command; its body, service and client are frames of the message.
@@ -298,9 +169,11 @@ export function decodeAtBroker<F>(
   frames: readonly F[],
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtBroker<F> {
-  const delimiter = frames.length > 0 && isEmpty(frames[0]!, reader);
+  const length = frames.length > 0 ? reader.read(frames[0]!, head) : -1;
+  if (multiplexed.isMultiplexed(length)) return multiplexed.decodeAtBroker(frames, reader, length);
+  const delimiter = length === 0;
   const at = delimiter ? 1 : 0;
-  const side = readHeader(frames, at, reader);
+  const side = length > 0 ? checkHeader(length) : readHeader(frames, at, reader);
   const byte = readCommand(frames, at + 1, reader);
   const rest = at + 2;
   if (side === CLIENT) {
@@ -372,6 +245,7 @@ export function decodeAtClient<F>(
   dialect: Dialect,
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtClient<F> {
+  if (dialect === MULTIPLEXED) return multiplexed.decodeAtClient(frames, reader);
   const at = readDelimiter(frames, dialect, reader);
   wantSide(readHeader(frames, at, reader), CLIENT);
   const byte = readCommand(frames, at + 1, reader);
@@ -420,6 +294,7 @@ export function decodeAtWorker<F>(
   dialect: Dialect,
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtWorker<F> {
+  if (dialect === MULTIPLEXED) return multiplexed.decodeAtWorker(frames, reader);
   const at = readDelimiter(frames, dialect, reader);
   wantSide(readHeader(frames, at, reader), WORKER);
   const byte = readCommand(frames, at + 1, reader);
@@ -440,7 +315,7 @@ export function decodeAtWorker<F>(
 }
 
 /** Where the beginnings of envelope frames are read to, one at a time. */
-const head = new Uint8Array(HEADER_LENGTH);
+const { head } = multiplexed;
 
 function isEmpty<F>(frame: F, reader: FrameReader<F>): boolean {
   return reader.read(frame, EMPTY) === 0;
@@ -461,7 +336,11 @@ function readHeader<F>(frames: readonly F[], at: number, reader: FrameReader<F>)
   if (at >= frames.length) {
     throw new ProtocolError("frames", `The message has ${count(frames.length)}, and no header`);
   }
-  const length = reader.read(frames[at]!, head);
+  return checkHeader(reader.read(frames[at]!, head));
+}
+
+/** The header whose beginning is in `head`. */
+function checkHeader(length: number): number {
   const side = head[SIDE_AT]!;
   if (
     length === HEADER_LENGTH && head[0] === MDP[0] && head[1] === MDP[1] && head[2] === MDP[2] &&

@@ -43,6 +43,7 @@ export class ProtocolError extends MdpError {
  * - `frames`: frames are missing or left over
  * - `service`: the service name is empty, or not the one that was asked
  * - `size`: the message is larger than allowed
+ * - `flags`, `id`, `value`: a field of the multiplexed dialect's control frame is wrong
  */
 export type ProtocolErrorKind =
   | "header"
@@ -50,7 +51,10 @@ export type ProtocolErrorKind =
   | "command"
   | "frames"
   | "service"
-  | "size";
+  | "size"
+  | "flags"
+  | "id"
+  | "value";
 
 /** Something did not come in the time that was given for it. majortomo calls it `Timeout`. */
 export class TimeoutError extends MdpError {

@@ -3,7 +3,8 @@
  * that neither reads a clock nor touches a socket. It is told what came and what time it is, and
  * has its {@linkcode Shell} send what is to be sent.
  *
- * A worker, as RFC 18 sees it:
+ * A worker, as RFC 18 sees it. A multiplexed one holds up to its credit of requests, and waits
+ * as long as it has room:
  *
  * ```text
  *              READY                 a request is dispatched
@@ -16,13 +17,14 @@
  *        a busy worker's request is recovered
  * ```
  *
- * A request:
+ * A request. Once it is over, nothing more is sent for it, though a worker may go on holding it
+ * until it ends it:
  *
  * ```text
  *   REQUEST ──► queued ◄────────────────► in flight ──► answered
- *      │          │      dispatched,          │
- *      ▼          ▼      recovered            ▼
- *   refused    expired                     dropped
+ *      │          │      dispatched,        │   │
+ *      ▼          ▼      recovered          ▼   ▼
+ *   refused    expired, dropped        expired, dropped
  * ```
  *
  * Identities and names are binary strings, one character a byte. A body is a value that is only
@@ -31,212 +33,38 @@
  * @module
  */
 
-import { type Dialect, MAJORTOMO } from "./codec.ts";
-import { Deadlines, type Due } from "./deadlines.ts";
-import { type Linked, List } from "./list.ts";
+import { type Dialect, type Id, MAJORTOMO, MULTIPLEXED } from "./commands.ts";
+import type { Refused } from "./codec_multiplexed.ts";
+import { Deadlines } from "./deadlines.ts";
+import {
+  Client,
+  ClientQueue,
+  Request,
+  type RequestTerms,
+  Service,
+  Worker,
+} from "./routing_state.ts";
+import {
+  type Drop,
+  newCounters,
+  type Refusal,
+  type RoutingCounters,
+  type RoutingOptions,
+  type Shell,
+  type WorkerEnd,
+} from "./routing_types.ts";
 
-/** What became of a message that the shell was to send. */
-export type Sent = "sent" | "full" | "unreachable";
-
-/** What routing has its shell do. */
-export interface Shell<B> {
-  /**
-   * Sends a request to a worker. The body stays routing's: it may have to be sent again.
-   * RFC 18: REQUEST.
-   */
-  dispatch(worker: Worker<B>, request: Request<B>): Sent;
-  /** Sends a HEARTBEAT or DISCONNECT to a worker, or to a peer that holds itself for one. */
-  control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): Sent;
-  /** Sends a part of a reply to the client of a request. RFC 18: PARTIAL, FINAL. */
-  reply(request: Request<B>, command: "partial" | "final", body: B): Sent;
-  /** Sends a FINAL with a body of one frame, from the broker itself. RFC 8. */
-  answer(client: string, dialect: Dialect, service: string, text: string): Sent;
-  /** The first frame of a body as a binary string; empty if there is none. */
-  read(body: B): string;
-  /** How many bytes a body has. */
-  size(body: B): number;
-  /** Lets go of a body that routing was given. */
-  discard(body: B): void;
-  /** Tells of something that an operator may want to know. Not called for every message. */
-  report(event: RoutingEvent): void;
-}
-
-/** Why a worker is no longer one. */
-export type WorkerEnd =
-  /** It sent DISCONNECT. */
-  | "disconnect"
-  /** Its connection is gone. */
-  | "gone"
-  /** It was silent for the timeout. */
-  | "silent"
-  /** It sent READY again, or an answer to a request that it does not hold. */
-  | "violation"
-  /** It does not take what it is sent. */
-  | "full"
-  /** The broker stopped. */
-  | "stopped";
-
-/** Why a request was not accepted. */
-export type Refusal =
-  /** Too many requests or bytes wait, for the service or in all. */
-  | "queueFull"
-  /** The broker is stopping. */
-  | "stopping";
-
-/** Why a request that was accepted has no answer. */
-export type Drop =
-  /** One worker after the other was lost with it. */
-  | "attempts"
-  /** Its worker was lost after a part of the reply had been forwarded. */
-  | "partial"
-  /** Its client is gone. */
-  | "clientGone"
-  /** Its client does not take what it is sent. */
-  | "clientFull"
-  /** The broker stopped. */
-  | "stopped";
-
-/** What routing tells an operator. */
-export type RoutingEvent =
-  | { type: "worker joined"; worker: string; service: string }
-  | { type: "worker left"; worker: string; service: string; reason: WorkerEnd; held: number }
-  | { type: "worker refused"; worker: string; service: string }
-  | { type: "request refused"; client: string; service: string; reason: Refusal }
-  | { type: "request recovered"; client: string; service: string; attempts: number }
-  | { type: "request expired"; client: string; service: string }
-  | { type: "request dropped"; client: string; service: string; reason: Drop }
-  | { type: "answer from unknown worker"; worker: string };
-
-/** The rules that can be set. Durations are in milliseconds, `Infinity` is for ever. */
-export interface RoutingOptions {
-  heartbeatInterval: number;
-  heartbeatTimeout: number;
-  busyWorkerTimeout: number;
-  requestExpiry: number;
-  maxAttempts: number;
-  maxQueue: number;
-  maxQueueBytes: number;
-  maxTotalQueue: number;
-  maxTotalQueueBytes: number;
-}
-
-/** What was counted since the start. */
-export interface RoutingCounters {
-  /** Commands that came, by kind; `gone` are connections that ended. */
-  received: Record<
-    "request" | "ready" | "partial" | "final" | "heartbeat" | "disconnect" | "gone",
-    number
-  >;
-  /** Requests accepted, to be queued or dispatched. Those for `mmi.*` are not among them. */
-  accepted: number;
-  /** Requests whose FINAL was sent to their client. */
-  answered: number;
-  /** PARTIALs sent to clients. */
-  partials: number;
-  /** Requests not accepted. */
-  refused: Record<Refusal, number>;
-  /** Requests that waited too long for a service without workers. */
-  expired: number;
-  /** Times that a request was given to a worker. */
-  dispatched: number;
-  /** Times that a lost worker's request was put back into its queue. */
-  recovered: number;
-  /** Requests accepted and given up. */
-  dropped: Record<Drop, number>;
-  /** Requests for `mmi.*` that the broker answered itself. */
-  mmi: number;
-  /** READYs that registered a worker. */
-  joined: number;
-  /** READYs refused, since the name is reserved. */
-  reserved: number;
-  /** Workers that are no longer registered. */
-  left: Record<WorkerEnd, number>;
-  /** Commands from peers that are no registered workers. */
-  unknown: number;
-}
-
-/** A service: it is there while it has workers or requests. */
-export class Service<B> implements Due {
-  day: Due["day"];
-  /** How many workers are registered for it. */
-  workers = 0;
-  /** When its last worker left, or the first request came. */
-  emptySince = 0;
-  /** Workers with room for a request, the least recently used first. */
-  readonly waiting: List<Worker<B>> = new List();
-  /** Clients with requests queued, in whose turn they are. */
-  readonly turns: List<ClientQueue<B>> = new List();
-  /** The same by client. */
-  readonly queues: Map<string, ClientQueue<B>> = new Map();
-  /** How many requests are queued. */
-  queued = 0;
-  /** How many bytes these have. */
-  queuedBytes = 0;
-  /** @param name Its name. */
-  constructor(readonly name: string) {}
-}
-
-/** The requests of one client that wait for one service, first in, first out. */
-class ClientQueue<B> implements Linked<ClientQueue<B>> {
-  previous: ClientQueue<B> | undefined;
-  next: ClientQueue<B> | undefined;
-  readonly requests: List<Request<B>> = new List();
-  constructor(readonly client: string, readonly service: Service<B>) {}
-}
-
-/** A request that was accepted. */
-export class Request<B> implements Due, Linked<Request<B>> {
-  day: Due["day"];
-  previous: Request<B> | undefined;
-  next: Request<B> | undefined;
-  /** How many bytes it counts for in a queue; known once it was queued. */
-  size = -1;
-  /** How often it was given to a worker. */
-  attempts = 0;
-  /** Whether a part of the reply was forwarded. */
-  begun = false;
-  /** Why its reply does not reach the client, once that is known: no more of it is sent. */
-  lost: "clientGone" | "clientFull" | undefined;
-  constructor(
-    /** Whose it is, and where the reply goes. */
-    readonly client: string,
-    /** What the reply is written in. */
-    readonly dialect: Dialect,
-    readonly service: Service<B>,
-    readonly body: B,
-    /** When it came. */
-    readonly arrivedAt: number,
-  ) {}
-}
-
-/** A registered worker. */
-export class Worker<B> implements Due, Linked<Worker<B>> {
-  day: Due["day"];
-  previous: Worker<B> | undefined;
-  next: Worker<B> | undefined;
-  /** How many requests it may hold at once. RFC 18: one. */
-  readonly credit = 1;
-  /** The requests that it holds, by what it names them with. RFC 18: the client's address. */
-  readonly held: Map<string, Request<B>> = new Map();
-  /** When it was last heard. */
-  heardAt: number;
-  /** When it was last sent something. */
-  sentAt: number;
-  /** When it was last given a request. */
-  dispatchedAt = 0;
-  /** Whether it has ever sent a heartbeat while it held a request. */
-  heartbeatsWhenBusy = false;
-  constructor(
-    readonly id: string,
-    readonly dialect: Dialect,
-    readonly service: Service<B>,
-    now: number,
-  ) {
-    this.heardAt = this.sentAt = now;
-  }
-}
-
-type Timed<B> = Worker<B> | Request<B> | Service<B>;
+export { Client, Request, type RequestTerms, Service, Worker } from "./routing_state.ts";
+export type {
+  Drop,
+  Refusal,
+  RoutingCounters,
+  RoutingEvent,
+  RoutingOptions,
+  Sent,
+  Shell,
+  WorkerEnd,
+} from "./routing_types.ts";
 
 /** What names of services that the broker answers itself begin with. RFC 8. */
 const RESERVED = "mmi.";
@@ -245,6 +73,8 @@ const RESERVED = "mmi.";
  * got the request arrives just after: within this, in ms, it says nothing about a busy worker.
  */
 const CROSSING = 250;
+/** The longest time to live that fits the frame, in ms. */
+const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
 
 /** The state machine of one broker. */
 export class Routing<B> {
@@ -252,34 +82,30 @@ export class Routing<B> {
   #options: RoutingOptions;
   readonly #services = new Map<string, Service<B>>();
   readonly #workers = new Map<string, Worker<B>>();
+  readonly #clients = new Map<string, Client<B>>();
+  /** Multiplexed clients that did not take what they were sent, to be told DISCONNECT. */
+  readonly #broken = new Set<string>();
   /** Queues by client, so that what a client has queued goes when its connection does. */
   readonly #queuesOf = new Map<string, Set<ClientQueue<B>>>();
-  readonly #deadlines = new Deadlines<Timed<B>>();
+  readonly #deadlines = new Deadlines<Worker<B> | Request<B> | Service<B> | Client<B>>();
   #stopping = false;
   #queued = 0;
   #queuedBytes = 0;
   #inFlight = 0;
-  readonly #mmi: ReadonlyMap<string, (body: B) => string> = new Map([
+  #lastToken = 0;
+  readonly #mmi = new Map<string, (body: B) => string>([
     ["mmi.service", (body: B) => this.#serves(this.#shell.read(body)) ? "200" : "404"],
+    ["mmi.multiplexed", () => "200"],
   ]);
+  /** Whether `gone` is called when a connection ends; if not, silent clients are held for gone. */
+  seesGone = true;
   /** What was counted since the start. */
-  readonly counters: RoutingCounters = {
-    received: { request: 0, ready: 0, partial: 0, final: 0, heartbeat: 0, disconnect: 0, gone: 0 },
-    accepted: 0,
-    answered: 0,
-    partials: 0,
-    refused: { queueFull: 0, stopping: 0 },
-    expired: 0,
-    dispatched: 0,
-    recovered: 0,
-    dropped: { attempts: 0, partial: 0, clientGone: 0, clientFull: 0, stopped: 0 },
-    mmi: 0,
-    joined: 0,
-    reserved: 0,
-    left: { disconnect: 0, gone: 0, silent: 0, violation: 0, full: 0, stopped: 0 },
-    unknown: 0,
-  };
+  readonly counters: RoutingCounters = newCounters();
 
+  /**
+   * @param shell Does what is to be done.
+   * @param options The rules that can be set.
+   */
   constructor(shell: Shell<B>, options: RoutingOptions) {
     this.#shell = shell;
     this.#options = options;
@@ -295,7 +121,7 @@ export class Routing<B> {
     return this.#queuedBytes;
   }
 
-  /** Requests that a worker holds. */
+  /** Requests that a worker holds and that are not over. */
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -310,6 +136,11 @@ export class Routing<B> {
     return this.#workers;
   }
 
+  /** The multiplexed clients that have requests. */
+  get clients(): ReadonlyMap<string, Client<B>> {
+    return this.#clients;
+  }
+
   /** When `elapse` has something to do next; `Infinity` if it has not. */
   nextDeadline(): number {
     return this.#deadlines.next();
@@ -318,16 +149,28 @@ export class Routing<B> {
   // ---- what clients send ----
 
   /** REQUEST. From here on the body is routing's. */
-  request(client: string, dialect: Dialect, service: string, body: B, now: number): void {
+  request(client: string, service: string, terms: RequestTerms, body: B, now: number): void {
     this.counters.received.request++;
-    if (service.startsWith(RESERVED)) return this.#askBroker(client, dialect, service, body);
-    if (this.#stopping) return this.#refuse(client, service, body, "stopping");
+    if (terms.dialect === MULTIPLEXED && this.#heard(client, now)) {
+      return this.#refuse(client, service, terms, body, "clientFull");
+    }
+    if (service.startsWith(RESERVED)) return this.#askBroker(client, service, terms, body);
+    if (this.#stopping) return this.#refuse(client, service, terms, body, "stopping");
+    const id = terms.id ?? 0;
+    if (id !== 0 && this.#clients.get(client)?.requests.has(id)) {
+      this.#refuse(client, service, terms, body, "duplicate");
+      this.#dropAll(client, "cancelled", now);
+      this.#shell.controlClient(client, "disconnect");
+      return;
+    }
     const found = this.#services.get(service);
+    if (terms.noWait && (found === undefined || found.serving === 0)) {
+      return this.#refuse(client, service, terms, body, "noWorker");
+    }
     const worker = found?.waiting.first;
     if (found !== undefined && worker !== undefined) {
       // A service has no queue while a worker waits, so nobody is overtaken.
-      const request = new Request(client, dialect, found, body, now);
-      this.counters.accepted++;
+      const request = this.#accept(new Request(client, found, terms, body, now), now);
       if (!this.#dispatch(request, worker, now)) this.#serve(found, now);
       return;
     }
@@ -336,125 +179,200 @@ export class Routing<B> {
     if (
       (found?.queued ?? 0) + 1 > maxQueue || (found?.queuedBytes ?? 0) + size > maxQueueBytes ||
       this.#queued + 1 > maxTotalQueue || this.#queuedBytes + size > maxTotalQueueBytes
-    ) return this.#refuse(client, service, body, "queueFull");
-    const request = new Request(
-      client,
-      dialect,
-      found ?? this.#addService(service, now),
-      body,
+    ) return this.#refuse(client, service, terms, body, "queueFull");
+    const request = this.#accept(
+      new Request(client, found ?? this.#addService(service, now), terms, body, now),
       now,
     );
     request.size = size;
-    this.counters.accepted++;
     this.#enqueue(request, "tail");
-    if (request.service.workers === 0) {
-      this.#deadlines.schedule(request, now + this.#options.requestExpiry);
+    const expiry = request.service.serving === 0 ? now + this.#options.requestExpiry : Infinity;
+    this.#schedule(request, Math.min(expiry, request.expiresAt));
+  }
+
+  /** CANCEL. */
+  cancel(client: string, id: Id, now: number): void {
+    this.counters.received.cancel++;
+    if (this.#heard(client, now)) return;
+    const request = this.#clients.get(client)?.requests.get(id);
+    if (request !== undefined) this.#abandon(request, "cancelled", now);
+  }
+
+  /** HEARTBEAT of a client. */
+  clientHeartbeat(client: string, now: number): void {
+    this.counters.received.clientHeartbeat++;
+    if (this.#heard(client, now)) return;
+    const known = this.#clients.get(client);
+    if (known !== undefined && !known.heartbeats) {
+      known.heartbeats = true;
+      if (!this.seesGone) {
+        this.#deadlines.schedule(known, now + this.#options.heartbeatTimeout);
+      }
     }
+    this.#shell.controlClient(client, "heartbeat");
+  }
+
+  /** DISCONNECT of a client. */
+  clientDisconnect(client: string, now: number): void {
+    this.counters.received.clientDisconnect++;
+    this.#broken.delete(client);
+    this.#dropAll(client, "cancelled", now);
   }
 
   // ---- what workers send ----
 
-  /** READY. */
-  ready(id: string, dialect: Dialect, service: string, now: number): void {
+  /** READY. RFC 18: the credit is one. */
+  ready(worker: string, dialect: Dialect, service: string, credit: number, now: number): void {
     this.counters.received.ready++;
-    const known = this.#workers.get(id);
+    const known = this.#workers.get(worker);
     if (known !== undefined) return this.#end(known, "violation", now);
     if (service.startsWith(RESERVED)) {
       this.counters.reserved++;
-      this.#shell.report({ type: "worker refused", worker: id, service });
-      this.#shell.control(id, dialect, "disconnect");
+      this.#shell.report({ type: "worker refused", worker, service });
+      this.#shell.control(worker, dialect, "disconnect");
       return;
     }
     const found = this.#services.get(service) ?? this.#addService(service, now);
-    const worker = new Worker(id, dialect, found, now);
-    this.#workers.set(id, worker);
+    const registered = new Worker(worker, dialect, found, credit, now);
+    this.#workers.set(worker, registered);
     found.workers++;
-    found.waiting.push(worker);
+    found.serving++;
+    this.#rest(registered);
     this.counters.joined++;
-    this.#watch(worker);
-    this.#shell.report({ type: "worker joined", worker: id, service });
+    this.#watch(registered);
+    if (dialect === MULTIPLEXED) this.#shell.control(worker, dialect, "heartbeat");
+    this.#shell.report({ type: "worker joined", worker, service });
     this.#serve(found, now);
   }
 
-  /** PARTIAL or FINAL. The body stays the caller's, as the shell left it. */
+  /**
+   * PARTIAL or FINAL. The body stays the caller's, as the shell left it.
+   *
+   * @param key Which request: the client's address in RFC 18, else the token.
+   */
   reply(
-    id: string,
+    from: string,
     dialect: Dialect,
     command: "partial" | "final",
-    client: string,
+    key: string | Id,
     body: B,
     now: number,
   ): void {
     this.counters.received[command]++;
-    const worker = this.#workers.get(id);
-    if (worker === undefined) return this.#unknown(id, dialect, "answer");
-    worker.heardAt = now;
-    const request = worker.held.get(client);
-    if (request === undefined) return this.#end(worker, "violation", now);
-    if (request.lost === undefined) {
+    const request = this.#answered(from, dialect, key, now);
+    if (request === undefined) return;
+    const worker = request.worker!;
+    if (command === "final") worker.held.delete(key);
+    if (!request.over) {
       const sent = this.#shell.reply(request, command, body);
-      if (sent === "unreachable") request.lost = "clientGone";
-      else if (sent === "full") request.lost = "clientFull";
+      if (sent !== "sent") this.#undeliverable(request, sent, now);
+      else if (command === "final") this.#answer(request);
+      else {
+        request.begun = true;
+        this.counters.partials++;
+      }
     }
-    if (command === "partial") {
-      if (request.lost !== undefined) return;
-      request.begun = true;
-      this.counters.partials++;
-      return;
-    }
-    if (worker.held.size === worker.credit) worker.service.waiting.push(worker);
-    worker.held.delete(client);
-    this.#inFlight--;
-    if (request.lost === undefined) {
-      this.counters.answered++;
-      this.#shell.discard(request.body);
-    } else this.#drop(request, request.lost);
-    this.#serve(worker.service, now);
+    if (command === "final") this.#released(worker, now);
   }
 
-  /** HEARTBEAT. */
-  heartbeat(id: string, dialect: Dialect, now: number): void {
+  /** ERROR. The body is its message and details, and stays the caller's. */
+  error(from: string, dialect: Dialect, key: Id, code: number, body: B, now: number): void {
+    this.counters.received.error++;
+    const request = this.#answered(from, dialect, key, now);
+    if (request === undefined) return;
+    const worker = request.worker!;
+    worker.held.delete(key);
+    if (!request.over) {
+      if (request.dialect !== MULTIPLEXED) this.#drop(request, "failed");
+      else {
+        const sent = this.#shell.fail(request, code, body);
+        if (sent !== "sent") this.#undeliverable(request, sent, now);
+        else {
+          this.counters.errors++;
+          this.#answer(request);
+        }
+      }
+    }
+    this.#released(worker, now);
+  }
+
+  /** HEARTBEAT of a worker. */
+  heartbeat(worker: string, dialect: Dialect, now: number): void {
     this.counters.received.heartbeat++;
-    const worker = this.#workers.get(id);
-    if (worker === undefined) return this.#unknown(id, dialect, "heartbeat");
-    worker.heardAt = now;
-    if (worker.held.size === 0) return;
-    if (worker.dialect === MAJORTOMO && now - worker.dispatchedAt < CROSSING) return;
-    worker.heartbeatsWhenBusy = true;
+    const known = this.#workers.get(worker);
+    if (known === undefined) return this.#unknown(worker, dialect, false);
+    known.heardAt = now;
+    if (known.held.size === 0) return;
+    if (known.dialect === MAJORTOMO && now - known.dispatchedAt < CROSSING) return;
+    known.heartbeatsWhenBusy = true;
   }
 
-  /** DISCONNECT. */
-  disconnect(id: string, now: number): void {
+  /** CREDIT. */
+  credit(worker: string, dialect: Dialect, credit: number, now: number): void {
+    this.counters.received.credit++;
+    const known = this.#workers.get(worker);
+    if (known === undefined) return this.#unknown(worker, dialect, false);
+    if (known.dialect !== dialect) return this.#end(known, "violation", now);
+    known.heardAt = now;
+    const { service } = known;
+    const change = Math.sign(credit) - Math.sign(known.credit);
+    known.credit = credit;
+    service.serving += change;
+    this.#rest(known);
+    if (change < 0 && service.serving === 0) this.#noLongerServed(service, now);
+    else this.#serve(service, now);
+  }
+
+  /** DISCONNECT of a worker. */
+  disconnect(worker: string, now: number): void {
     this.counters.received.disconnect++;
-    const worker = this.#workers.get(id);
-    if (worker !== undefined) this.#end(worker, "disconnect", now);
+    const known = this.#workers.get(worker);
+    if (known !== undefined) this.#end(known, "disconnect", now);
   }
 
-  // ---- what happens by itself ----
+  // ---- what anybody may do ----
+
+  /**
+   * A message that is not one. In RFC 18 it is only dropped; a multiplexed worker that sends one
+   * is broken, and the client of a REQUEST is told.
+   */
+  invalid(peer: string, refused: Refused, reason: string, now: number): void {
+    const worker = this.#workers.get(peer);
+    if (worker?.dialect === MULTIPLEXED) {
+      // There are workers that say their credit again in each HEARTBEAT: no harm is done.
+      if (refused.heartbeat === worker.credit) worker.heardAt = now;
+      else this.#end(worker, "violation", now);
+    }
+    if (refused.request !== undefined) this.#shell.error(peer, refused.request, 400, reason);
+  }
 
   /** A peer's connection is gone. */
-  gone(id: string, now: number): void {
+  gone(peer: string, now: number): void {
     this.counters.received.gone++;
-    const worker = this.#workers.get(id);
+    const worker = this.#workers.get(peer);
     if (worker !== undefined) this.#end(worker, "gone", now);
+    this.#broken.delete(peer);
+    this.#dropAll(peer, "clientGone", now);
     // An identity that libzmq made begins with a zero byte and never comes back; one that the
     // peer chose may come back for its replies.
-    if (id.charCodeAt(0) !== 0) return;
-    for (const queue of this.#queuesOf.get(id) ?? []) {
+    if (peer.charCodeAt(0) !== 0) return;
+    for (const queue of this.#queuesOf.get(peer) ?? []) {
       for (let request; (request = queue.requests.first) !== undefined;) {
-        this.#dequeue(request, queue);
         this.#drop(request, "clientGone");
       }
       this.#forgetIfIdle(queue.service);
     }
   }
 
+  // ---- what happens by itself ----
+
   /** Time has passed: does all that is due. */
   elapse(now: number): void {
     for (let item; (item = this.#deadlines.take(now)) !== undefined;) {
       if (item instanceof Worker) this.#checkWorker(item, now);
       else if (item instanceof Request) this.#checkRequest(item, now);
-      else this.#checkService(item, now);
+      else if (item instanceof Service) this.#checkService(item, now);
+      else this.#checkClient(item, now);
     }
   }
 
@@ -463,18 +381,21 @@ export class Routing<B> {
     this.#stopping = true;
   }
 
-  /** Ends all there is: DISCONNECT to all workers, requests dropped. */
+  /** Ends all there is: DISCONNECT to all workers and multiplexed clients, requests dropped. */
   end(now: number): void {
     this.#stopping = true;
+    const clients = [...this.#clients.keys()];
     for (const service of [...this.#services.values()]) {
       for (let queue; (queue = service.turns.first) !== undefined;) {
-        const request = queue.requests.first!;
-        this.#dequeue(request, queue);
-        this.#drop(request, "stopped");
+        this.#drop(queue.requests.first!, "stopped");
       }
     }
-    for (const worker of [...this.#workers.values()]) this.#end(worker, "stopped", now);
-    this.#services.clear();
+    for (const worker of [...this.#workers.values()]) {
+      for (const request of worker.held.values()) if (!request.over) this.#drop(request, "stopped");
+      this.#end(worker, "stopped", now);
+    }
+    for (const service of [...this.#services.values()]) this.#forgetIfIdle(service);
+    for (const client of clients) this.#shell.controlClient(client, "disconnect");
   }
 
   /** Puts other rules in force, for all that comes from now on. */
@@ -484,24 +405,140 @@ export class Routing<B> {
 
   // ---- MMI, RFC 8 ----
 
-  #askBroker(client: string, dialect: Dialect, service: string, body: B): void {
+  #askBroker(client: string, service: string, terms: RequestTerms, body: B): void {
     this.counters.mmi++;
     const text = this.#mmi.get(service)?.(body) ?? "501";
     this.#shell.discard(body);
-    this.#shell.answer(client, dialect, service, text);
+    this.#shell.answer(client, terms.dialect, terms.id ?? 0, service, text);
   }
 
   #serves(name: string): boolean {
-    return this.#mmi.has(name) || (this.#services.get(name)?.workers ?? 0) > 0;
+    return this.#mmi.has(name) || (this.#services.get(name)?.serving ?? 0) > 0;
+  }
+
+  // ---- requests' lives ----
+
+  #accept(request: Request<B>, now: number): Request<B> {
+    this.counters.accepted++;
+    if (request.id === 0) return request;
+    let client = this.#clients.get(request.client);
+    if (client === undefined) {
+      client = new Client(request.client, now);
+      this.#clients.set(request.client, client);
+    }
+    client.requests.set(request.id, request);
+    return request;
+  }
+
+  #refuse(client: string, service: string, terms: RequestTerms, body: B, reason: Refusal): void {
+    this.counters.refused[reason]++;
+    this.#shell.discard(body);
+    this.#shell.report({ type: "request refused", client, service, reason });
+    if (terms.dialect !== MULTIPLEXED) return;
+    const error = REFUSALS[reason];
+    if (error !== undefined) this.#shell.error(client, terms.id!, ...error);
+  }
+
+  /** Its FINAL or ERROR has been sent. */
+  #answer(request: Request<B>): void {
+    this.counters.answered++;
+    this.#finish(request);
+  }
+
+  #drop(request: Request<B>, reason: Drop): void {
+    this.counters.dropped[reason]++;
+    this.#finish(request);
+    const { client, service, dialect, id } = request;
+    this.#shell.report({ type: "request dropped", client, service: service.name, reason });
+    const error = DROPS[reason];
+    if (dialect === MULTIPLEXED && error !== undefined) this.#shell.error(client, id, ...error);
+  }
+
+  #expire(request: Request<B>, reason: "no worker" | "late"): void {
+    this.counters.expired++;
+    this.#finish(request);
+    const { client, service, dialect, id } = request;
+    this.#shell.report({ type: "request expired", client, service: service.name, reason });
+    if (dialect !== MULTIPLEXED) return;
+    this.#shell.error(client, id, 504, reason === "late" ? "Time to live has passed" : "No worker");
+  }
+
+  /** Nobody wants its answer: dropped, and cancelled where that can be said. */
+  #abandon(request: Request<B>, reason: Drop, now: number): void {
+    const { service } = request;
+    this.#cancelWork(request, now);
+    this.#drop(request, reason);
+    this.#forgetIfIdle(service);
+  }
+
+  /** A part of its reply could not be sent: no more of it is. */
+  #undeliverable(request: Request<B>, sent: "full" | "unreachable", now: number): void {
+    const reason = sent === "full" ? "clientFull" : "clientGone";
+    if (request.dialect !== MULTIPLEXED) return this.#drop(request, reason);
+    // All that it has in flight is void, and it is to be told as soon as it can be.
+    if (sent === "full") this.#broken.add(request.client);
+    this.#dropAll(request.client, reason, now);
+  }
+
+  /** Drops all that a multiplexed client has in flight. */
+  #dropAll(client: string, reason: Drop, now: number): void {
+    for (const request of [...this.#clients.get(client)?.requests.values() ?? []]) {
+      this.#abandon(request, reason, now);
+    }
+  }
+
+  #cancelWork(request: Request<B>, now: number): void {
+    const { worker } = request;
+    if (worker?.dialect !== MULTIPLEXED || !worker.held.has(request.token)) return;
+    this.#shell.cancel(worker, request);
+    worker.sentAt = now;
+  }
+
+  /** It is over: out of its queue, off its client's books. */
+  #finish(request: Request<B>): void {
+    request.over = true;
+    this.#deadlines.cancel(request);
+    if (request.queue !== undefined) this.#dequeue(request);
+    else if (request.worker !== undefined) this.#inFlight--;
+    if (request.id !== 0) {
+      const client = this.#clients.get(request.client)!;
+      client.requests.delete(request.id);
+      if (client.requests.size === 0) {
+        this.#deadlines.cancel(client);
+        this.#clients.delete(request.client);
+      }
+    }
+    this.#shell.discard(request.body);
+  }
+
+  #schedule(request: Request<B>, at: number): void {
+    if (at === Infinity) this.#deadlines.cancel(request);
+    else this.#deadlines.schedule(request, at);
+  }
+
+  /** A multiplexed client was heard. True if it is broken: told DISCONNECT, and not to be served. */
+  #heard(client: string, now: number): boolean {
+    if (!this.seesGone) {
+      const known = this.#clients.get(client);
+      if (known !== undefined) known.heardAt = now;
+    }
+    if (this.#broken.size === 0 || !this.#broken.has(client)) return false;
+    if (this.#shell.controlClient(client, "disconnect") === "sent") this.#broken.delete(client);
+    return true;
   }
 
   // ---- queues and dispatch ----
 
   #addService(name: string, now: number): Service<B> {
-    const service = new Service<B>(name);
-    service.emptySince = now;
+    const service = new Service<B>(name, now);
     this.#services.set(name, service);
     return service;
+  }
+
+  #forgetIfIdle(service: Service<B>): void {
+    if (service.workers > 0 || service.queued > 0) return;
+    this.#deadlines.cancel(service);
+    this.#services.delete(service.name);
   }
 
   #enqueue(request: Request<B>, where: "head" | "tail"): void {
@@ -521,15 +558,16 @@ export class Routing<B> {
     }
     if (where === "head") queue.requests.unshift(request);
     else queue.requests.push(request);
+    request.queue = queue;
     service.queued++;
     service.queuedBytes += request.size;
     this.#queued++;
     this.#queuedBytes += request.size;
   }
 
-  #dequeue(request: Request<B>, queue: ClientQueue<B>): void {
-    const { service } = queue;
-    this.#deadlines.cancel(request);
+  #dequeue(request: Request<B>): void {
+    const queue = request.queue!, { service } = queue;
+    request.queue = undefined;
     queue.requests.remove(request);
     service.queued--;
     service.queuedBytes -= request.size;
@@ -549,7 +587,7 @@ export class Routing<B> {
       const worker = service.waiting.first;
       if (worker === undefined) return;
       const request = queue.requests.first!;
-      this.#dequeue(request, queue);
+      this.#dequeue(request);
       if (this.#dispatch(request, worker, now) && queue.requests.first !== undefined) {
         // The next client's turn.
         service.turns.remove(queue);
@@ -560,54 +598,54 @@ export class Routing<B> {
 
   /** False if the worker was lost with it: then the request is queued again. */
   #dispatch(request: Request<B>, worker: Worker<B>, now: number): boolean {
-    const { service } = worker;
-    service.waiting.remove(worker);
-    const sent = this.#shell.dispatch(worker, request);
+    const { expiresAt } = request;
+    request.token = ++this.#lastToken;
+    const timeToLive = expiresAt === Infinity
+      ? 0
+      : Math.min(Math.max(1, Math.ceil(expiresAt - now)), MAX_TIME_TO_LIVE);
+    const sent = this.#shell.dispatch(worker, request, timeToLive);
     if (sent === "sent") {
       request.attempts++;
-      worker.held.set(request.client, request);
-      if (worker.held.size < worker.credit) service.waiting.push(worker);
+      request.worker = worker;
+      worker.held.set(worker.dialect === MULTIPLEXED ? request.token : request.client, request);
       worker.sentAt = worker.dispatchedAt = now;
+      this.#rest(worker, true);
       this.#inFlight++;
       this.counters.dispatched++;
+      this.#schedule(request, expiresAt);
       return true;
     }
     // It never got there, so it is no attempt. The queue's bounds do not hold for it, since it
     // was accepted.
     if (request.size < 0) request.size = this.#shell.size(request.body);
     this.#enqueue(request, "head");
-    service.waiting.push(worker);
+    this.#schedule(request, expiresAt);
     this.#remove(worker, sent === "full" ? "full" : "gone", now);
     return false;
   }
 
-  #refuse(client: string, service: string, body: B, reason: Refusal): void {
-    this.counters.refused[reason]++;
-    this.#shell.discard(body);
-    this.#shell.report({ type: "request refused", client, service, reason });
+  /** Puts a worker among those that wait if it has room, at the tail if it is new there. */
+  #rest(worker: Worker<B>, used = false): void {
+    const { service } = worker, room = worker.held.size < worker.credit;
+    if (worker.waiting && (used || !room)) service.waiting.remove(worker);
+    if (room && (used || !worker.waiting)) service.waiting.push(worker);
+    worker.waiting = room;
   }
 
-  #drop(request: Request<B>, reason: Drop): void {
-    this.counters.dropped[reason]++;
-    this.#shell.discard(request.body);
-    const { client, service } = request;
-    this.#shell.report({ type: "request dropped", client, service: service.name, reason });
-  }
-
-  #expire(request: Request<B>, queue: ClientQueue<B>): void {
-    this.#dequeue(request, queue);
-    this.counters.expired++;
-    this.#shell.discard(request.body);
-    const { client, service } = request;
-    this.#shell.report({ type: "request expired", client, service: service.name });
+  /** The worker has ended a request: it has room for another. */
+  #released(worker: Worker<B>, now: number): void {
+    this.#rest(worker);
+    this.#serve(worker.service, now);
   }
 
   /** Takes back the request of a worker that was lost. */
   #recover(request: Request<B>): void {
-    this.#inFlight--;
-    if (request.lost !== undefined) return this.#drop(request, request.lost);
+    if (request.over) return;
     if (request.begun) return this.#drop(request, "partial");
+    if (request.once) return this.#drop(request, "once");
     if (request.attempts >= this.#options.maxAttempts) return this.#drop(request, "attempts");
+    request.worker = undefined;
+    this.#inFlight--;
     if (request.size < 0) request.size = this.#shell.size(request.body);
     this.#enqueue(request, "head");
     this.counters.recovered++;
@@ -617,10 +655,28 @@ export class Routing<B> {
 
   // ---- workers' lives ----
 
-  #unknown(id: string, dialect: Dialect, what: "answer" | "heartbeat"): void {
+  /** The request that a worker's answer is for; if it holds none such, it is dealt with. */
+  #answered(
+    worker: string,
+    dialect: Dialect,
+    key: string | Id,
+    now: number,
+  ): Request<B> | undefined {
+    const known = this.#workers.get(worker);
+    if (known === undefined) {
+      this.#unknown(worker, dialect, true);
+      return undefined;
+    }
+    known.heardAt = now;
+    const request = known.held.get(key);
+    if (request === undefined) this.#end(known, "violation", now);
+    return request;
+  }
+
+  #unknown(worker: string, dialect: Dialect, answer: boolean): void {
     this.counters.unknown++;
-    if (what === "answer") this.#shell.report({ type: "answer from unknown worker", worker: id });
-    this.#shell.control(id, dialect, "disconnect");
+    if (answer) this.#shell.report({ type: "answer from unknown worker", worker });
+    this.#shell.control(worker, dialect, "disconnect");
   }
 
   /** The worker is no longer one, and others get what it held. */
@@ -632,39 +688,32 @@ export class Routing<B> {
   /** The worker is told so where it may listen, forgotten, its requests back in their queues. */
   #remove(worker: Worker<B>, reason: WorkerEnd, now: number): void {
     const { service, held } = worker;
-    this.#workers.delete(worker.id);
+    this.#workers.delete(worker.identity);
     this.#deadlines.cancel(worker);
-    if (held.size < worker.credit) service.waiting.remove(worker);
+    if (worker.waiting) service.waiting.remove(worker);
+    worker.waiting = false;
     service.workers--;
+    const served = service.serving > 0;
+    if (worker.credit > 0) service.serving--;
     this.counters.left[reason]++;
     if (reason !== "disconnect" && reason !== "gone") {
-      this.#shell.control(worker.id, worker.dialect, "disconnect");
+      this.#shell.control(worker.identity, worker.dialect, "disconnect");
     }
     this.#shell.report({
       type: "worker left",
-      worker: worker.id,
+      worker: worker.identity,
       service: service.name,
       reason,
       held: held.size,
     });
-    const requests = [...held.values()].reverse();
+    // The last dispatched first, since each goes to the head.
+    for (const request of [...held.values()].reverse()) this.#recover(request);
     held.clear();
-    for (const request of requests) {
-      if (reason === "stopped") {
-        this.#inFlight--;
-        this.#drop(request, "stopped");
-      } else this.#recover(request);
-    }
-    if (service.workers > 0) return;
-    service.emptySince = now;
-    if (service.queued === 0) this.#forgetIfIdle(service);
-    else this.#deadlines.schedule(service, now + this.#options.requestExpiry);
-  }
-
-  #forgetIfIdle(service: Service<B>): void {
-    if (service.workers > 0 || service.queued > 0) return;
-    this.#deadlines.cancel(service);
-    this.#services.delete(service.name);
+    if (served && service.serving === 0) this.#noLongerServed(service, now);
+    else if (service.serving === 0 && service.queued > 0 && service.day === undefined) {
+      // What it held while it drained came back to a service that nobody serves any more.
+      this.#deadlines.schedule(service, now + this.#options.requestExpiry);
+    } else this.#forgetIfIdle(service);
   }
 
   /** When a worker is held for dead if nothing more is heard of it. */
@@ -691,35 +740,68 @@ export class Routing<B> {
     if (this.#diesAt(worker) <= now) return this.#end(worker, "silent", now);
     if (worker.sentAt + this.#options.heartbeatInterval <= now) {
       worker.sentAt = now;
-      const sent = this.#shell.control(worker.id, worker.dialect, "heartbeat");
+      const sent = this.#shell.control(worker.identity, worker.dialect, "heartbeat");
       if (sent === "unreachable") return this.#end(worker, "gone", now);
     }
     this.#watch(worker);
   }
 
+  #checkClient(client: Client<B>, now: number): void {
+    const lostAt = client.heardAt + this.#options.heartbeatTimeout;
+    if (lostAt <= now) this.#dropAll(client.identity, "clientGone", now);
+    else this.#deadlines.schedule(client, lostAt);
+  }
+
   // ---- expiry ----
-  // A request that comes to a service without workers has a deadline of its own. When the last
-  // worker leaves, one deadline for the service does for all that is queued then.
+  // A request has a deadline of its own for its time to live, and if it comes to a service that
+  // nobody serves. When the last worker leaves, one deadline for the service does for all that is
+  // queued then.
+
+  #noLongerServed(service: Service<B>, now: number): void {
+    service.emptySince = now;
+    if (service.queued > 0) this.#deadlines.schedule(service, now + this.#options.requestExpiry);
+    else this.#forgetIfIdle(service);
+  }
 
   #checkRequest(request: Request<B>, now: number): void {
     const { service } = request;
-    if (service.workers > 0 || service.emptySince + this.#options.requestExpiry > now) return;
-    this.#expire(request, service.queues.get(request.client)!);
+    if (request.expiresAt <= now) {
+      this.#cancelWork(request, now);
+      this.#expire(request, "late");
+    } else if (
+      request.queue !== undefined && service.serving === 0 &&
+      service.emptySince + this.#options.requestExpiry <= now
+    ) this.#expire(request, "no worker");
+    else return this.#schedule(request, request.expiresAt);
     this.#forgetIfIdle(service);
   }
 
   #checkService(service: Service<B>, now: number): void {
     const { requestExpiry } = this.#options;
-    if (service.workers > 0) return;
+    if (service.serving > 0) return;
     if (service.emptySince + requestExpiry > now) {
       return this.#deadlines.schedule(service, service.emptySince + requestExpiry);
     }
     for (const queue of [...service.queues.values()]) {
       for (let request; (request = queue.requests.first) !== undefined;) {
         if (request.arrivedAt + requestExpiry > now) break;
-        this.#expire(request, queue);
+        this.#expire(request, "no worker");
       }
     }
     this.#forgetIfIdle(service);
   }
 }
+
+/** What a multiplexed client is told of a refusal, unless by DISCONNECT. */
+const REFUSALS: Readonly<Partial<Record<Refusal, [code: number, message: string]>>> = {
+  queueFull: [429, "Too many requests are queued"],
+  stopping: [503, "The broker is stopping"],
+  noWorker: [404, "No worker serves this"],
+};
+
+/** What a multiplexed client is told when its request is dropped, unless it knows. */
+const DROPS: Readonly<Partial<Record<Drop, [code: number, message: string]>>> = {
+  attempts: [502, "Too many workers were lost with the request"],
+  partial: [502, "The worker was lost after a part of its reply"],
+  once: [502, "The worker was lost with the request"],
+};

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import type { ProtocolErrorKind } from "../errors.ts";
-import { type RawFrame, show } from "./raw.ts";
+import { bytes, type RawFrame, show } from "./raw.ts";
 import {
   C,
   C_FINAL,
@@ -108,6 +108,9 @@ for (const [kind, messages] of Object.entries(INVALID)) {
         frames: 0,
         service: 0,
         size: 0,
+        flags: 0,
+        id: 0,
+        value: 0,
         [kind]: i + 1,
       };
       assert.deepEqual(invalid, expected, `after ${show(message).join(" | ")}`);
@@ -193,13 +196,23 @@ Deno.test("the broker goes on when thousands of messages of random frames come",
     if (choice < pieces.length + 8) return [random(8)];
     return Uint8Array.from({ length: random(40) }, () => random(256));
   };
+  const control = (): RawFrame => {
+    const frame = new Uint8Array(20);
+    frame.set(bytes(["MDPCX1", "MDPWX1"][random(2)]!));
+    frame[6] = random(11);
+    if (random(8) === 0) frame[7] = 1 << random(4);
+    frame[15] = random(2) === 0 ? 0 : random(4);
+    if (random(3) === 0) frame.set([random(3) === 0 ? 255 : 0, 0, 1, random(256)], 16);
+    return random(20) === 0 ? frame.subarray(1) : frame;
+  };
   const message = (): RawFrame[] => {
+    if (random(3) === 0) return [control(), ...Array.from({ length: random(4) }, frame)];
     if (random(4) === 0) return Array.from({ length: 1 + random(6) }, frame);
     const envelope = [...[[], [""]][random(2)]!, [C, W][random(2)]!, [random(8)]];
     return [...envelope, ...Array.from({ length: random(5) }, frame)];
   };
   const peers = Array.from({ length: 8 }, (_, i) => stage.peer(`p${i}`));
-  for (let round = 0; round < 50; round++) {
+  for (let round = 0; round < 150; round++) {
     for (const peer of peers) for (let i = 0; i < 20; i++) peer.send(...message());
     const { received, invalid } = stage.broker.stats();
     const seen = (counts: object) => Object.values(counts).reduce((a, b) => a + b, 0);

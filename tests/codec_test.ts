@@ -149,7 +149,7 @@ for (const { who, decode, command, frames } of WIRE) {
 }
 
 Deno.test("`DIALECTS` holds what clients and workers can be told to speak, by name", () => {
-  assert.deepEqual(Object.keys(DIALECTS), ["rfc", "majortomo"]);
+  assert.deepEqual(Object.keys(DIALECTS), ["rfc", "majortomo", "multiplexed"]);
   assert.equal(DIALECTS.rfc, RFC);
   assert.equal(DIALECTS.majortomo, MAJORTOMO);
   assertFrames([CLIENT_HEADER, WORKER_HEADER], ["MDPC02", "MDPW02"]);
@@ -634,7 +634,7 @@ Deno.test("`FrameReader` reads the envelope only: bodies are never looked at", (
     // No frame of the envelope is read more than twice: reading is a call into libzmq.
     assert.ok(parcels.every(({ reads }) => reads <= 2), `${who}: ${parcels.map((p) => p.reads)}`);
     if ("service" in decoded) assert.ok(parcels.includes(decoded.service!));
-    if ("client" in decoded) assert.ok(parcels.includes(decoded.client));
+    if ("client" in decoded) assert.ok(parcels.includes(decoded.client!));
   }
 });
 

@@ -1,13 +1,28 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { type Id, MULTIPLEXED } from "../codec.ts";
 import type { Request, Worker } from "../routing.ts";
 import { type Body, Harness, OPTIONS } from "./routing_shell.ts";
 
 /** One step of a history. Numbers pick among the peers there are. */
 type Step =
   | { do: "request"; client: number; service: number }
+  | {
+    do: "ask";
+    client: number;
+    service: number;
+    id: number;
+    timeToLive: number;
+    noWait: boolean;
+    once: boolean;
+  }
+  | { do: "cancel"; client: number; id: number }
+  | { do: "client heartbeat" | "client disconnect"; client: number }
   | { do: "ready"; worker: number; service: number }
-  | { do: "partial" | "final" | "heartbeat" | "disconnect" | "gone"; worker: number }
+  | { do: "offer"; worker: number; service: number; credit: number }
+  | { do: "credit"; worker: number; credit: number }
+  | { do: "partial" | "final" | "error"; worker: number; which: number }
+  | { do: "heartbeat" | "disconnect" | "gone" | "invalid"; worker: number }
   | { do: "wrong answer"; worker: number; client: number }
   | { do: "client gone"; client: number }
   | { do: "block" | "unblock"; peer: number; full: boolean }
@@ -23,13 +38,61 @@ const peer = fc.nat(CLIENTS.length + WORKERS.length - 1);
 const act = <D extends Step["do"]>(name: D) => fc.constant(name);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: act("request"), client, service }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: act("ask"),
+      client,
+      service,
+      id: fc.integer({ min: 1, max: 6 }),
+      timeToLive: fc.constantFrom(0, 0, 0, 50, 700),
+      noWait: fc.boolean(),
+      once: fc.boolean(),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: act("cancel"), client, id: fc.integer({ min: 1, max: 6 }) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constantFrom("client heartbeat" as const, "client disconnect" as const),
+      client,
+    }),
+  },
   { weight: 4, arbitrary: fc.record({ do: act("ready"), worker, service }) },
-  { weight: 5, arbitrary: fc.record({ do: fc.constantFrom("final" as const), worker }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("partial" as const), worker }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: act("offer"),
+      worker,
+      service,
+      credit: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: act("credit"), worker, credit: fc.integer({ min: 0, max: 4 }) }),
+  },
+  { weight: 9, arbitrary: fc.record({ do: act("final"), worker, which: fc.nat(3) }) },
   {
     weight: 2,
     arbitrary: fc.record({
-      do: fc.constantFrom("heartbeat" as const, "disconnect" as const, "gone" as const),
+      do: fc.constantFrom("partial" as const, "error" as const),
+      worker,
+      which: fc.nat(3),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constantFrom(
+        "heartbeat" as const,
+        "disconnect" as const,
+        "gone" as const,
+        "invalid" as const,
+      ),
       worker,
     }),
   },
@@ -53,6 +116,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 class Model {
   readonly harness = new Harness({ maxQueue: 6, maxTotalQueue: 9, maxAttempts: 2 });
   #serial = 0;
+  /** Requests never to be dispatched a second time. */
+  readonly #once = new Set<string>();
   /** Dispatches by request. */
   readonly #attempts = new Map<string, number>();
   readonly #finals = new Set<string>();
@@ -70,22 +135,54 @@ class Model {
       case "request":
         harness.request(CLIENTS[step.client]!, SERVICES[step.service]!, `r${++this.#serial}`);
         break;
+      case "ask": {
+        const client = CLIENTS[step.client]!, body = [`r${++this.#serial}`];
+        if (step.once) this.#once.add(body[0]!);
+        harness.held.add(body);
+        const terms = { ...step, dialect: MULTIPLEXED };
+        harness.routing.request(client, SERVICES[step.service]!, terms, body, harness.now);
+        break;
+      }
+      case "cancel":
+        harness.routing.cancel(CLIENTS[step.client]!, step.id, harness.now);
+        break;
+      case "client heartbeat":
+        harness.routing.clientHeartbeat(CLIENTS[step.client]!, harness.now);
+        break;
+      case "client disconnect":
+        harness.routing.clientDisconnect(CLIENTS[step.client]!, harness.now);
+        break;
+      case "offer":
+        harness.offer(WORKERS[step.worker]!, SERVICES[step.service]!, step.credit);
+        break;
+      case "credit":
+        harness.routing.credit(WORKERS[step.worker]!, MULTIPLEXED, step.credit, harness.now);
+        break;
+      case "invalid":
+        harness.routing.invalid(WORKERS[step.worker]!, {}, "why", harness.now);
+        break;
       case "ready":
         harness.ready(WORKERS[step.worker]!, SERVICES[step.service]!);
         break;
       case "partial":
-      case "final": {
+      case "final":
+      case "error": {
         const worker = WORKERS[step.worker]!;
-        const request = [...harness.routing.workers.get(worker)?.held.values() ?? []][0];
-        if (request === undefined) return;
+        const known = harness.routing.workers.get(worker);
+        const held = [...known?.held ?? []];
+        if (known === undefined || held.length === 0) return;
+        const [key, request] = held[step.which % held.length]!;
+        if (known.dialect !== MULTIPLEXED && step.do === "error") return;
         const id = request.body[0]!;
-        const delivered = harness.unsendable.get(request.client) === undefined &&
-          request.lost === undefined;
-        harness[step.do](worker, request.client, `${step.do} ${id}`);
+        const delivered = harness.unsendable.get(request.client) === undefined && !request.over;
+        const told = step.do !== "error" || request.dialect === MULTIPLEXED;
+        const body = [`${step.do} ${id}`], { routing, now } = harness;
+        if (step.do === "error") routing.error(worker, MULTIPLEXED, key as Id, 500, body, now);
+        else routing.reply(worker, known.dialect, step.do, key, body, now);
         if (step.do === "partial") break;
-        assert.equal(harness.routing.counters.answered, before + (delivered ? 1 : 0));
-        assert.ok(!this.#finals.has(id), `${id} is answered twice`);
-        this.#finals.add(id);
+        assert.equal(harness.routing.counters.answered, before + (delivered && told ? 1 : 0));
+        assert.ok(!delivered || !this.#finals.has(id), `${id} is answered twice`);
+        if (delivered) this.#finals.add(id);
         break;
       }
       case "wrong answer": {
@@ -117,12 +214,13 @@ class Model {
 
   #dispatched(worker: Worker<Body>, request: Request<Body>): void {
     const id = request.body[0]!;
-    assert.equal(worker.held.size, 0, `${worker.id} gets ${id} while it holds another`);
+    assert.ok(worker.held.size < worker.credit, `${worker.identity} gets ${id} over its credit`);
     assert.equal(worker.service, request.service, `${id} goes to a worker of another service`);
     assert.ok(!this.#finals.has(id), `${id} is dispatched after its answer`);
     const attempts = (this.#attempts.get(id) ?? 0) + 1;
     this.#attempts.set(id, attempts);
-    assert.ok(attempts <= 2, `${id} is dispatched ${attempts} times`);
+    const most = this.#once.has(id) ? 1 : 2;
+    assert.ok(attempts <= most, `${id} is dispatched ${attempts} times`);
     if (attempts > 1) return;
     const key = `${request.client} ${request.service.name}`, number = Number(id.slice(1));
     assert.ok(number > (this.#order.get(key) ?? 0), `${id} overtakes one of its client's`);
@@ -143,9 +241,15 @@ class Model {
     }
     assert.equal(queued, routing.queued);
     let held = 0;
-    for (const worker of routing.workers.values()) held += worker.held.size;
+    for (const worker of routing.workers.values()) {
+      for (const request of worker.held.values()) if (!request.over) held++;
+    }
     assert.equal(held, routing.inFlight);
-    assert.ok(routing.queued <= 9 + WORKERS.length, "the queues outgrow their bound");
+    for (const { requests } of routing.clients.values()) {
+      assert.ok(requests.size > 0, "a client without requests is not forgotten");
+      for (const request of requests.values()) assert.ok(!request.over);
+    }
+    assert.ok(routing.queued <= 9 + WORKERS.length * 4, "the queues outgrow their bound");
     assert.ok(routing.nextDeadline() > harness.now, "something is due and was not done");
   }
 

@@ -6,9 +6,10 @@
  */
 
 import assert from "node:assert/strict";
-import { type Dialect, MAJORTOMO, RFC } from "../codec.ts";
+import { type Dialect, type Id, MAJORTOMO, MULTIPLEXED, RFC } from "../codec.ts";
 import {
   type Request,
+  type RequestTerms,
   Routing,
   type RoutingEvent,
   type RoutingOptions,
@@ -54,11 +55,30 @@ export class Harness implements Shell<Body> {
 
   // ---- the shell ----
 
-  dispatch(worker: Worker<Body>, request: Request<Body>): Sent {
+  dispatch(worker: Worker<Body>, request: Request<Body>, timeToLive: number): Sent {
     assert.ok(this.held.has(request.body), "a body is dispatched that was let go");
-    return this.#send(worker.id, `REQUEST ${request.client} ${request.body.join(" ")}`, () => {
-      this.onDispatch(worker, request);
-    });
+    const multiplexed = worker.dialect === MULTIPLEXED;
+    const key = multiplexed ? `#${request.token}` : request.client;
+    const ttl = multiplexed && timeToLive > 0 ? ` (${timeToLive} ms)` : "";
+    const what = `REQUEST ${key} ${request.body.join(" ")}${ttl}`;
+    return this.#send(worker.identity, what, () => this.onDispatch(worker, request));
+  }
+
+  cancel(worker: Worker<Body>, request: Request<Body>): Sent {
+    assert.equal(worker.held.get(request.token), request, "CANCEL for what is not held");
+    return this.#send(worker.identity, `CANCEL #${request.token}`);
+  }
+
+  fail(request: Request<Body>, code: number, body: Body): Sent {
+    return this.#send(request.client, `ERROR ${request.id} ${code} ${body.join(" ")}`);
+  }
+
+  error(client: string, id: Id, code: number, message: string): Sent {
+    return this.#send(client, `ERROR ${id} ${code} ${message}`);
+  }
+
+  controlClient(client: string, command: "heartbeat" | "disconnect"): Sent {
+    return this.#send(client, command.toUpperCase());
   }
 
   control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): Sent {
@@ -67,10 +87,11 @@ export class Harness implements Shell<Body> {
   }
 
   reply(request: Request<Body>, command: "partial" | "final", body: Body): Sent {
-    return this.#send(request.client, `${command.toUpperCase()} ${body.join(" ")}`);
+    const id = request.id === 0 ? "" : `${request.id} `;
+    return this.#send(request.client, `${command.toUpperCase()} ${id}${body.join(" ")}`);
   }
 
-  answer(client: string, _dialect: Dialect, service: string, text: string): Sent {
+  answer(client: string, _dialect: Dialect, _id: Id, service: string, text: string): Sent {
     return this.#send(client, `FINAL ${service} ${text}`);
   }
 
@@ -103,11 +124,31 @@ export class Harness implements Shell<Body> {
 
   request(client: string, service: string, ...body: Body): void {
     this.held.add(body);
-    this.routing.request(client, RFC, service, body, this.now);
+    this.routing.request(client, service, { dialect: RFC }, body, this.now);
+  }
+
+  /** A multiplexed client's. */
+  ask(client: string, service: string, id: Id, terms: Partial<RequestTerms> = {}): void {
+    const body = [`${client}/${id}`];
+    this.held.add(body);
+    const all = { ...terms, id, dialect: MULTIPLEXED };
+    this.routing.request(client, service, all, body, this.now);
+  }
+
+  /** A multiplexed worker's READY. */
+  offer(worker: string, service: string, credit: number): void {
+    this.routing.ready(worker, MULTIPLEXED, service, credit, this.now);
+  }
+
+  /** A multiplexed worker's PARTIAL, FINAL or ERROR. */
+  done(worker: string, token: number, what: "partial" | "final" | "error" = "final"): void {
+    const body = [`${what} of #${token}`];
+    if (what === "error") this.routing.error(worker, MULTIPLEXED, token, 500, body, this.now);
+    else this.routing.reply(worker, MULTIPLEXED, what, token, body, this.now);
   }
 
   ready(worker: string, service: string, dialect: Dialect = RFC): void {
-    this.routing.ready(worker, dialect, service, this.now);
+    this.routing.ready(worker, dialect, service, 1, this.now);
   }
 
   partial(worker: string, client: string, ...body: Body): void {

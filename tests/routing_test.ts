@@ -493,7 +493,7 @@ Deno.test("Routing answers in the dialect that the request came in", () => {
   for (const dialect of [MAJORTOMO, RFC]) {
     const body = ["r"];
     harness.held.add(body);
-    harness.routing.request("c1", dialect, "echo", body, harness.now);
+    harness.routing.request("c1", "echo", { dialect }, body, harness.now);
   }
   harness.final("w1", "c1", "f");
   harness.final("w2", "c1", "f");

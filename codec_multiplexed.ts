@@ -1,0 +1,489 @@
+/**
+ * The multiplexed dialect on the wire. Each message begins with a control frame of 20 bytes:
+ *
+ * ```text
+ *   0       6         7       8               16              20
+ *   ┌───────┬─────────┬───────┬───────────────┬───────────────┐
+ *   │ MDPCX1│ command │ flags │ id            │ value         │
+ *   │ MDPWX1│         │       │ big-endian    │ big-endian    │
+ *   └───────┴─────────┴───────┴───────────────┴───────────────┘
+ * ```
+ *
+ * Which command has which fields and frames is the table {@linkcode SHAPES}; everything else is
+ * refused.
+ *
+ * @module
+ */
+
+import {
+  type Command,
+  type CommandAtBroker,
+  type CommandAtClient,
+  type CommandAtWorker,
+  type FrameReader,
+  type Id,
+  MULTIPLEXED,
+} from "./commands.ts";
+import { ProtocolError } from "./errors.ts";
+
+/** The length of a control frame. */
+export const CONTROL_LENGTH = 20;
+const COMMAND_AT = 6, FLAGS_AT = 7, ID_AT = 8, VALUE_AT = 16, SIDE_AT = 3;
+const CLIENT = 0x43, WORKER = 0x57;
+/** `MDP`, side, `X1`. */
+const MAGIC = [0x4d, 0x44, 0x50, 0, 0x58, 0x31] as const;
+
+const HEADERS = 1, NOWAIT = 2, ONCE = 4;
+const MAX_CREDIT = 65_535, MIN_CODE = 400, MAX_CODE = 599;
+
+/** What a field of the control frame must hold. */
+type Field = "zero" | "any" | "nonzero" | "code" | "credit" | "first credit";
+
+/** What a command has. */
+interface Shape {
+  /** Its name in the RFC's manner, for messages. */
+  readonly name: string;
+  /** The flags that it may have. */
+  readonly flags: number;
+  readonly id: "zero" | "nonzero";
+  readonly value: Field;
+  /** Frames after the control frame and before headers and body: none, or a service or message. */
+  readonly leading: "none" | "service" | "message";
+  /** Frames after that: none, at most one, or any number. */
+  readonly trailing: "none" | "one" | "any";
+}
+
+const control = (name: string): Shape => ({
+  name,
+  flags: 0,
+  id: "zero",
+  value: "zero",
+  leading: "none",
+  trailing: "none",
+});
+const part = (name: string): Shape => ({
+  name,
+  flags: HEADERS,
+  id: "nonzero",
+  value: "zero",
+  leading: "none",
+  trailing: "any",
+});
+const REQUEST: Shape = {
+  name: "REQUEST",
+  flags: HEADERS | NOWAIT | ONCE,
+  id: "nonzero",
+  value: "any",
+  leading: "service",
+  trailing: "any",
+};
+const ERROR: Shape = {
+  name: "ERROR",
+  flags: 0,
+  id: "nonzero",
+  value: "code",
+  leading: "message",
+  trailing: "one",
+};
+const CANCEL: Shape = { ...control("CANCEL"), id: "nonzero" };
+
+/** Every command by receiver, side and number. */
+const SHAPES = {
+  broker: {
+    client: new Map<number, Shape>([
+      [1, REQUEST],
+      [5, control("HEARTBEAT")],
+      [6, control("DISCONNECT")],
+      [8, CANCEL],
+    ]),
+    worker: new Map<number, Shape>([
+      [1, { ...control("READY"), value: "first credit", leading: "service" }],
+      [3, part("PARTIAL")],
+      [4, part("FINAL")],
+      [5, control("HEARTBEAT")],
+      [6, control("DISCONNECT")],
+      [7, ERROR],
+      [9, { ...control("CREDIT"), value: "credit" }],
+    ]),
+  },
+  client: new Map<number, Shape>([
+    [2, part("PARTIAL")],
+    [3, part("FINAL")],
+    [4, ERROR],
+    [5, control("HEARTBEAT")],
+    [6, control("DISCONNECT")],
+  ]),
+  worker: new Map<number, Shape>([
+    [2, { ...part("REQUEST"), value: "any" }],
+    [5, control("HEARTBEAT")],
+    [6, control("DISCONNECT")],
+    [8, CANCEL],
+  ]),
+} as const;
+
+/** The numbers of the commands, by side and by what the typed commands call them. */
+const NUMBERS = {
+  client: { request: 1, partial: 2, final: 3, error: 4, heartbeat: 5, disconnect: 6, cancel: 8 },
+  worker: {
+    ready: 1,
+    request: 2,
+    partial: 3,
+    final: 4,
+    heartbeat: 5,
+    disconnect: 6,
+    error: 7,
+    cancel: 8,
+    credit: 9,
+  },
+} as const;
+
+/** The first frame of the message that is being decoded, as far as it goes. */
+export const head: Uint8Array<ArrayBuffer> = new Uint8Array(CONTROL_LENGTH);
+const fields = new DataView(head.buffer);
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Whether a message is this dialect's to decode, or to refuse.
+ *
+ * @param length The length of its first frame, whose beginning is in {@linkcode head}.
+ */
+export function isMultiplexed(length: number): boolean {
+  return length >= MAGIC.length && sideOf() !== undefined;
+}
+
+/** What is known of a message that was refused, so that its sender can be dealt with. */
+export interface Refused {
+  /** The id of a client's REQUEST whose control frame is whole and has one: it can be told. */
+  request?: Id;
+  /** The value of a worker's HEARTBEAT that is right but for having one. */
+  heartbeat?: number;
+}
+
+/**
+ * What is known of a message that `decodeAtBroker` refused.
+ *
+ * @param frames The frames after the identity.
+ * @param reader How to read them.
+ */
+export function inspectRefused<F>(frames: readonly F[], reader: FrameReader<F>): Refused {
+  if (frames.length === 0 || reader.read(frames[0]!, head) !== CONTROL_LENGTH) return {};
+  const side = sideOf(), id = readId();
+  if (side === CLIENT && head[COMMAND_AT] === NUMBERS.client.request && id !== 0) {
+    return { request: id };
+  }
+  if (
+    side === WORKER && head[COMMAND_AT] === NUMBERS.worker.heartbeat && id === 0 &&
+    head[FLAGS_AT] === 0 && frames.length === 1
+  ) return { heartbeat: fields.getUint32(VALUE_AT) };
+  return {};
+}
+
+/**
+ * As `decodeAtBroker` of `codec.ts`.
+ *
+ * @param length The length of its first frame, whose beginning is in {@linkcode head}.
+ */
+export function decodeAtBroker<F>(
+  frames: readonly F[],
+  reader: FrameReader<F>,
+  length: number,
+): CommandAtBroker<F> {
+  const side = checkHead(length);
+  const shapes = side === CLIENT ? SHAPES.broker.client : SHAPES.broker.worker;
+  const shape = check(frames, reader, shapes);
+  const flags = head[FLAGS_AT]!, value = fields.getUint32(VALUE_AT);
+  const dialect = MULTIPLEXED;
+  const id = shape.id === "zero" ? 0 : readId();
+  if (side === CLIENT) {
+    switch (head[COMMAND_AT]) {
+      case NUMBERS.client.request:
+        return {
+          side: "client",
+          command: "request",
+          dialect,
+          id,
+          timeToLive: value,
+          noWait: (flags & NOWAIT) !== 0,
+          once: (flags & ONCE) !== 0,
+          service: frames[1]!,
+          headers: flags & HEADERS ? frames[2]! : undefined,
+          body: frames.slice(flags & HEADERS ? 3 : 2),
+        };
+      case NUMBERS.client.cancel:
+        return { side: "client", command: "cancel", dialect, id };
+      case NUMBERS.client.heartbeat:
+        return { side: "client", command: "heartbeat", dialect };
+      default:
+        return { side: "client", command: "disconnect", dialect };
+    }
+  }
+  switch (head[COMMAND_AT]) {
+    case NUMBERS.worker.ready:
+      return { side: "worker", command: "ready", dialect, credit: value, service: frames[1]! };
+    case NUMBERS.worker.partial:
+    case NUMBERS.worker.final:
+      return {
+        side: "worker",
+        command: head[COMMAND_AT] === NUMBERS.worker.final ? "final" : "partial",
+        dialect,
+        token: id,
+        headers: flags & HEADERS ? frames[1]! : undefined,
+        body: frames.slice(flags & HEADERS ? 2 : 1),
+      };
+    case NUMBERS.worker.error:
+      return {
+        side: "worker",
+        command: "error",
+        dialect,
+        token: id,
+        code: value,
+        message: frames[1]!,
+        details: frames[2],
+      };
+    case NUMBERS.worker.credit:
+      return { side: "worker", command: "credit", dialect, credit: value };
+    case NUMBERS.worker.heartbeat:
+      return { side: "worker", command: "heartbeat", dialect };
+    default:
+      return { side: "worker", command: "disconnect", dialect };
+  }
+}
+
+/** As `decodeAtClient` of `codec.ts`. */
+export function decodeAtClient<F>(
+  frames: readonly F[],
+  reader: FrameReader<F>,
+): CommandAtClient<F> {
+  wantSide(readHead(frames, reader), CLIENT);
+  const shape = check(frames, reader, SHAPES.client);
+  const flags = head[FLAGS_AT]!;
+  const dialect = MULTIPLEXED;
+  const id = shape.id === "zero" ? 0 : readId();
+  switch (head[COMMAND_AT]) {
+    case NUMBERS.client.partial:
+    case NUMBERS.client.final:
+      return {
+        side: "client",
+        command: head[COMMAND_AT] === NUMBERS.client.final ? "final" : "partial",
+        dialect,
+        id,
+        headers: flags & HEADERS ? frames[1]! : undefined,
+        body: frames.slice(flags & HEADERS ? 2 : 1),
+      };
+    case NUMBERS.client.error:
+      return {
+        side: "client",
+        command: "error",
+        dialect,
+        id,
+        code: fields.getUint32(VALUE_AT),
+        message: frames[1]!,
+        details: frames[2],
+      };
+    case NUMBERS.client.heartbeat:
+      return { side: "client", command: "heartbeat", dialect };
+    default:
+      return { side: "client", command: "disconnect", dialect };
+  }
+}
+
+/** As `decodeAtWorker` of `codec.ts`. */
+export function decodeAtWorker<F>(
+  frames: readonly F[],
+  reader: FrameReader<F>,
+): CommandAtWorker<F> {
+  wantSide(readHead(frames, reader), WORKER);
+  const shape = check(frames, reader, SHAPES.worker);
+  const flags = head[FLAGS_AT]!;
+  const dialect = MULTIPLEXED;
+  const id = shape.id === "zero" ? 0 : readId();
+  switch (head[COMMAND_AT]) {
+    case NUMBERS.worker.request:
+      return {
+        side: "worker",
+        command: "request",
+        dialect,
+        token: id,
+        timeToLive: fields.getUint32(VALUE_AT),
+        headers: flags & HEADERS ? frames[1]! : undefined,
+        body: frames.slice(flags & HEADERS ? 2 : 1),
+      };
+    case NUMBERS.worker.cancel:
+      return { side: "worker", command: "cancel", dialect, token: id };
+    case NUMBERS.worker.heartbeat:
+      return { side: "worker", command: "heartbeat", dialect };
+    default:
+      return { side: "worker", command: "disconnect", dialect };
+  }
+}
+
+/**
+ * As `encode` of `codec.ts`.
+ *
+ * @param command What to send.
+ * @param into Where the control frame is written to; 20 bytes.
+ */
+export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Array)[] {
+  let flags = 0, id: Id = 0, value = 0;
+  const frames: (F | Uint8Array)[] = [into];
+  if ("headers" in command && command.headers !== undefined) flags = HEADERS;
+  if (command.side === "client") {
+    if ("id" in command) id = command.id!;
+    switch (command.command) {
+      case "request":
+        if (command.noWait) flags |= NOWAIT;
+        if (command.once) flags |= ONCE;
+        value = command.timeToLive ?? 0;
+        frames.push(command.service);
+        break;
+      case "error":
+        value = command.code;
+        frames.push(command.message);
+        if (command.details !== undefined) frames.push(command.details);
+    }
+  } else {
+    if ("token" in command) id = command.token!;
+    switch (command.command) {
+      case "ready":
+        value = command.credit ?? 1;
+        frames.push(command.service);
+        break;
+      case "request":
+        value = command.timeToLive ?? 0;
+        break;
+      case "error":
+        value = command.code;
+        frames.push(command.message);
+        if (command.details !== undefined) frames.push(command.details);
+        break;
+      case "credit":
+        value = command.credit;
+    }
+  }
+  if (flags & HEADERS) frames.push((command as { headers: F }).headers);
+  if ("body" in command) { for (const frame of command.body) frames.push(frame); }
+  const numbers: Readonly<Record<string, number>> = NUMBERS[command.side];
+  for (let i = 0; i < MAGIC.length; i++) into[i] = MAGIC[i]!;
+  into[SIDE_AT] = command.side === "client" ? CLIENT : WORKER;
+  into[COMMAND_AT] = numbers[command.command]!;
+  into[FLAGS_AT] = flags;
+  if (typeof id === "number") {
+    writeUint32(into, ID_AT, Math.floor(id / 2 ** 32));
+    writeUint32(into, ID_AT + 4, id >>> 0);
+  } else {
+    writeUint32(into, ID_AT, Number(id >> 32n));
+    writeUint32(into, ID_AT + 4, Number(id & 0xffffffffn));
+  }
+  writeUint32(into, VALUE_AT, value);
+  return frames;
+}
+
+function writeUint32(into: Uint8Array, at: number, value: number): void {
+  into[at] = value >>> 24;
+  into[at + 1] = value >>> 16;
+  into[at + 2] = value >>> 8;
+  into[at + 3] = value;
+}
+
+/** The side that the control frame in `head` claims, if it is one. */
+function sideOf(): number | undefined {
+  for (let i = 0; i < MAGIC.length; i++) {
+    if (i !== SIDE_AT && head[i] !== MAGIC[i]) return undefined;
+  }
+  const side = head[SIDE_AT];
+  return side === CLIENT || side === WORKER ? side : undefined;
+}
+
+function readHead<F>(frames: readonly F[], reader: FrameReader<F>): number {
+  if (frames.length === 0) throw new ProtocolError("frames", "The message has no frames");
+  return checkHead(reader.read(frames[0]!, head));
+}
+
+function checkHead(length: number): number {
+  const side = length >= MAGIC.length ? sideOf() : undefined;
+  if (side === undefined) {
+    throw new ProtocolError("header", 'The first frame begins neither "MDPCX1" nor "MDPWX1"');
+  }
+  if (length === CONTROL_LENGTH) return side;
+  throw new ProtocolError(
+    "header",
+    `The control frame has ${length} bytes where ${CONTROL_LENGTH} are due`,
+  );
+}
+
+function wantSide(side: number, wanted: number): void {
+  if (side === wanted) return;
+  const [is, due] = [side, wanted].map((byte) => `"MDP${String.fromCharCode(byte)}X1"`);
+  throw new ProtocolError("header", `The control frame begins ${is} where ${due} is due`);
+}
+
+/** Holds the message whose control frame is in `head` against the shape of its command. */
+function check<F>(
+  frames: readonly F[],
+  reader: FrameReader<F>,
+  shapes: ReadonlyMap<number, Shape>,
+): Shape {
+  const byte = head[COMMAND_AT]!, flags = head[FLAGS_AT]!, value = fields.getUint32(VALUE_AT);
+  const shape = shapes.get(byte);
+  if (shape === undefined) {
+    const known = [...shapes.values()].map((shape) => shape.name).join(", ");
+    throw new ProtocolError(
+      "command",
+      `The command ${byte.toString(16).padStart(2, "0")} is not due here: ${known}`,
+    );
+  }
+  const { name } = shape;
+  if ((flags & ~shape.flags) !== 0) {
+    throw new ProtocolError(
+      "flags",
+      `${name} has the flags ${hex(flags)}, not all of them its own`,
+    );
+  }
+  const hasId = fields.getUint32(ID_AT) !== 0 || fields.getUint32(ID_AT + 4) !== 0;
+  if (hasId !== (shape.id === "nonzero")) {
+    throw new ProtocolError("id", hasId ? `${name} has an id` : `${name} has no id`);
+  }
+  if (!fits(value, shape.value)) {
+    throw new ProtocolError("value", `${name} has the value ${value}, which it cannot`);
+  }
+  const fixed = 1 + (shape.leading === "none" ? 0 : 1) + (flags & HEADERS ? 1 : 0);
+  const most = shape.trailing === "any" ? Infinity : shape.trailing === "one" ? fixed + 1 : fixed;
+  if (frames.length < fixed || frames.length > most) {
+    throw new ProtocolError(
+      "frames",
+      `${name} has ${frames.length} frames where ${
+        most === Infinity ? `${fixed} or more` : most === fixed ? fixed : `${fixed} or ${most}`
+      } are due`,
+    );
+  }
+  if (shape.leading === "service" && reader.read(frames[1]!, NOTHING) === 0) {
+    throw new ProtocolError("service", "The service name is empty");
+  }
+  return shape;
+}
+
+function fits(value: number, field: Field): boolean {
+  switch (field) {
+    case "zero":
+      return value === 0;
+    case "any":
+      return true;
+    case "nonzero":
+      return value !== 0;
+    case "code":
+      return value >= MIN_CODE && value <= MAX_CODE;
+    case "credit":
+      return value <= MAX_CREDIT;
+    case "first credit":
+      return value >= 1 && value <= MAX_CREDIT;
+  }
+}
+
+function readId(): Id {
+  const high = fields.getUint32(ID_AT), low = fields.getUint32(ID_AT + 4);
+  return high < 2 ** 21 ? high * 2 ** 32 + low : fields.getBigUint64(ID_AT);
+}
+
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
+}

@@ -1,0 +1,149 @@
+/**
+ * What routing remembers: services, workers, clients and requests, as plain records. The rules
+ * by which they change are in `routing.ts`.
+ *
+ * Identities and names are binary strings, one character a byte. A body is opaque.
+ *
+ * @module
+ */
+
+import { type Dialect, type Id, MULTIPLEXED } from "./commands.ts";
+import type { Due } from "./deadlines.ts";
+import { type Linked, List } from "./list.ts";
+
+/** A service: it is there while it has workers or requests. */
+export class Service<B> implements Due {
+  day: Due["day"];
+  /** How many workers are registered for it. */
+  workers = 0;
+  /** How many of them take requests: those that do not drain. */
+  serving = 0;
+  /** When the last that takes requests left, or the service came to be. */
+  emptySince: number;
+  /** Workers with room for a request, the least recently used first. */
+  readonly waiting: List<Worker<B>> = new List();
+  /** Clients with requests queued, in whose turn they are. */
+  readonly turns: List<ClientQueue<B>> = new List();
+  /** The same by client. */
+  readonly queues: Map<string, ClientQueue<B>> = new Map();
+  /** How many requests are queued. */
+  queued = 0;
+  /** How many bytes these have. */
+  queuedBytes = 0;
+
+  constructor(readonly name: string, now: number) {
+    this.emptySince = now;
+  }
+}
+
+/** The requests of one client that wait for one service, first in, first out. */
+export class ClientQueue<B> implements Linked<ClientQueue<B>> {
+  previous: ClientQueue<B> | undefined;
+  next: ClientQueue<B> | undefined;
+  readonly requests: List<Request<B>> = new List();
+
+  constructor(readonly client: string, readonly service: Service<B>) {}
+}
+
+/** What a request is sent with, beside its body. */
+export interface RequestTerms {
+  /** What it is written in, and its reply must be. */
+  dialect: Dialect;
+  /** Multiplexed: what the client knows it by. */
+  id?: Id;
+  /** Multiplexed: how long an answer is of use, in ms; 0 is for ever. */
+  timeToLive?: number;
+  /** Multiplexed: to be refused if no worker serves it now. */
+  noWait?: boolean;
+  /** Multiplexed: never to be given to a second worker. */
+  once?: boolean;
+}
+
+/** A request that was accepted. It is queued, held by a worker, or over. */
+export class Request<B> implements Due, Linked<Request<B>> {
+  day: Due["day"];
+  previous: Request<B> | undefined;
+  next: Request<B> | undefined;
+  /** What the reply is written in. */
+  readonly dialect: Dialect;
+  /** What its client knows it by; 0 in dialects without ids. */
+  readonly id: Id;
+  /** Never to be given to a second worker. */
+  readonly once: boolean;
+  /** When its time to live has passed. */
+  readonly expiresAt: number;
+  /** The queue that it is in. */
+  queue: ClientQueue<B> | undefined;
+  /** The worker that holds it, and what that one knows it by. */
+  worker: Worker<B> | undefined;
+  token = 0;
+  /** How many bytes it counts for in a queue; known once it was queued. */
+  size = -1;
+  /** How often it was given to a worker. */
+  attempts = 0;
+  /** Whether a part of the reply was forwarded. */
+  begun = false;
+  /** Whether it is answered, expired or dropped. A worker may hold it even so, until it ends it. */
+  over = false;
+
+  constructor(
+    /** Whose it is, and where the reply goes. */
+    readonly client: string,
+    readonly service: Service<B>,
+    terms: RequestTerms,
+    readonly body: B,
+    /** When it came. */
+    readonly arrivedAt: number,
+  ) {
+    this.dialect = terms.dialect;
+    this.id = terms.id ?? 0;
+    this.once = terms.once ?? false;
+    this.expiresAt = terms.timeToLive ? arrivedAt + terms.timeToLive : Infinity;
+  }
+}
+
+/** A client of the multiplexed dialect: it is there while it has requests that are not over. */
+export class Client<B> implements Due {
+  day: Due["day"];
+  /** Its requests by its own ids. */
+  readonly requests: Map<Id, Request<B>> = new Map();
+  /** When it was last heard. */
+  heardAt: number;
+  /** Whether it has sent a heartbeat. */
+  heartbeats = false;
+
+  constructor(readonly identity: string, now: number) {
+    this.heardAt = now;
+  }
+}
+
+/** A registered worker. */
+export class Worker<B> implements Due, Linked<Worker<B>> {
+  day: Due["day"];
+  previous: Worker<B> | undefined;
+  next: Worker<B> | undefined;
+  /** The requests that it holds, by its names for them. RFC 18: the client's address. */
+  readonly held: Map<string | Id, Request<B>> = new Map();
+  /** Whether it has room, and so is in its service's list of those that wait. */
+  waiting = false;
+  /** When it was last heard. */
+  heardAt: number;
+  /** When it was last sent something. */
+  sentAt: number;
+  /** When it was last given a request. */
+  dispatchedAt = 0;
+  /** Whether it heartbeats while it holds a request, as far as is known. */
+  heartbeatsWhenBusy: boolean;
+
+  constructor(
+    readonly identity: string,
+    readonly dialect: Dialect,
+    readonly service: Service<B>,
+    /** How many requests it may hold at once. RFC 18: one. */
+    public credit: number,
+    now: number,
+  ) {
+    this.heardAt = this.sentAt = now;
+    this.heartbeatsWhenBusy = dialect === MULTIPLEXED;
+  }
+}

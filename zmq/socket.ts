@@ -75,6 +75,12 @@ export type Frame = Uint8Array | Message | string;
  */
 export type SendResult = "sent" | "full" | "unreachable";
 
+/** What a monitor tells of a connection: it stands, or it is gone. */
+export type MonitorEvent = "connected" | "disconnected";
+
+/** How many monitors there have been: each has an endpoint of its own. */
+let monitors = 0;
+
 /** The number of sockets that a context may hold: libzmq's own limit, not its default of 1023. */
 const SOCKET_LIMIT = 65_535;
 
@@ -143,6 +149,7 @@ export class Socket {
   #interest = 0;
   #handler: ((events: number) => void) | undefined;
   #closed: Promise<void> | undefined;
+  #monitor: Socket | undefined;
 
   /**
    * @param type Its type.
@@ -193,6 +200,33 @@ export class Socket {
     this.#interest = interest;
     if (first) reactor.add(this);
     else reactor.interestChanged();
+  }
+
+  /**
+   * Has the handler called when the connection to a peer stands, with its handshake done, and
+   * when it is gone. libzmq goes on to make it anew by itself.
+   *
+   * @throws {StateError} If it is monitored already, or after `close()`.
+   */
+  monitor(handler: (event: MonitorEvent) => void): void {
+    this.#open();
+    if (this.#monitor !== undefined) throw new StateError("The socket is monitored already");
+    const endpoint = `inproc://monitor-${++monitors}`;
+    const events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED;
+    const { symbols } = libzmq();
+    if (symbols.zmq_socket_monitor(this.pointer, cString(endpoint), events) !== 0) {
+      throw lastError("zmq_socket_monitor", `a ${this.type} socket`);
+    }
+    const monitor = new Socket("PAIR", { linger: 0 }, this.#context);
+    this.#monitor = monitor;
+    monitor.connect(endpoint);
+    monitor.watch(() => {
+      for (let frames; !monitor.isClosed && (frames = monitor.receiveBytes()) !== undefined;) {
+        // The first frame is the event, 16 bits in the machine's order, and a value.
+        const event = new DataView(frames[0]!.buffer).getUint16(0, true);
+        handler(event === zmq.EVENT_DISCONNECTED ? "disconnected" : "connected");
+      }
+    });
   }
 
   /** Sets an option. @throws {ZmqError} `EINVAL` if libzmq does not know it or its value. */
@@ -361,7 +395,16 @@ export class Socket {
     if (this.#closed !== undefined) return this.#closed;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#closed = promise;
-    const finish = () => resolve(this.#context.closeSocket(this.pointer));
+    if (this.#monitor !== undefined) {
+      // Before its other end is closed: libzmq's I/O thread, the whole context's, would wait for
+      // ever to tell it of the next event.
+      libzmq().symbols.zmq_socket_monitor(this.pointer, null, 0);
+    }
+    const monitored = this.#monitor?.close();
+    const finish = () => {
+      const closed = this.#context.closeSocket(this.pointer);
+      resolve(Promise.all([closed, monitored]).then(() => {}));
+    };
     if (this.#handler === undefined) finish();
     else reactor.remove(this, finish);
     this.#handler = undefined;

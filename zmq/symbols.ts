@@ -32,6 +32,10 @@ export const symbols = {
   zmq_bind: { parameters: [/* s */ pointer, /* addr */ buffer], result: int },
   zmq_unbind: { parameters: [/* s */ pointer, /* addr */ buffer], result: int },
   zmq_connect: { parameters: [/* s */ pointer, /* addr */ buffer], result: int },
+  zmq_socket_monitor: {
+    parameters: [/* s */ pointer, /* addr */ buffer, /* events */ int],
+    result: int,
+  },
   zmq_disconnect: { parameters: [/* s */ pointer, /* addr */ buffer], result: int },
   zmq_setsockopt: {
     parameters: [/* s */ pointer, /* option */ int, /* optval */ buffer, /* optvallen */ size_t],
@@ -79,6 +83,7 @@ export const MSG_SIZE = 64;
 export const IO_THREADS = 1, MAX_SOCKETS = 2;
 export const RCVMORE = 13, FD = 14, EVENTS = 15, LAST_ENDPOINT = 32;
 export const NOTIFY_DISCONNECT = 2;
+export const EVENT_DISCONNECTED = 0x0200, EVENT_HANDSHAKE_SUCCEEDED = 0x1000;
 
 const EHAUSNUMERO = 156384712;
 

@@ -6,7 +6,8 @@
  */
 
 import { getLogger } from "@logtape/logtape";
-import { StateError, TimeoutError } from "./errors.ts";
+import { Alarm } from "./alarm.ts";
+import { DisconnectedError, type ServiceError, StateError, TimeoutError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
 import { Gate } from "./gate.ts";
 import { type Outgoing, quote, type Receiver } from "./line.ts";
@@ -16,6 +17,7 @@ import {
   type Body,
   bodyFrames,
   checkSignal,
+  headerFrame,
   type RequestOptions,
   type ResolvedClientOptions,
   resolveRequestOptions,
@@ -34,6 +36,8 @@ export class Calls {
   readonly transport: Transport;
   /** Which broker to use. */
   readonly brokers: Brokers;
+  /** The timer of all calls. */
+  readonly alarm: Alarm = new Alarm();
   /** All that are not over. */
   readonly #active = new Set<Call>();
   /** Those that wait for their turn. */
@@ -59,12 +63,13 @@ export class Calls {
       throw new TypeError(`The options of a request are an object, got ${Deno.inspect(options)}`);
     }
     checkSignal(options.signal);
-    const limits = resolveRequestOptions(options, this.options);
-    return new Call(
-      this,
-      { service: serviceName(service), body: bodyFrames(body), options },
-      limits,
-    );
+    const request: Outgoing = {
+      service: serviceName(service),
+      body: bodyFrames(body),
+      headers: headerFrame(options.headers),
+      options,
+    };
+    return new Call(this, request, resolveRequestOptions(options, this.options));
   }
 
   /** Ends all calls, and refuses new ones. */
@@ -73,6 +78,7 @@ export class Calls {
     for (const call of this.#active) {
       call.fail(new StateError(`The client was closed before ${call.name} was answered`));
     }
+    this.alarm.close();
   }
 
   /** For {@linkcode Call}: it begins. @throws {StateError} After `close()`. */
@@ -109,7 +115,7 @@ export class Calls {
  *              turn              send             FINAL
  *   waiting ─────────► its turn ──────► in flight ──────► over
  *                         ▲                │ timeout, retries left
- *                         └──── pausing ◄──┘
+ *                         └──── pausing ◄──┘ or the connection was lost
  *   from all of them: abort, close(), deadline; from in flight: timeout, invalid reply ─► over
  * ```
  */
@@ -124,7 +130,7 @@ export class Call implements Linked<Call>, Receiver {
   readonly #calls: Calls;
   readonly #request: Outgoing;
   readonly #limits: { timeout: number; deadline: number; retries: number };
-  readonly #gate = new Gate();
+  readonly #gate: Gate;
   #deadlineAt = Infinity;
   #over = false;
   /** Why it is over, before what came is looked at. */
@@ -139,6 +145,8 @@ export class Call implements Linked<Call>, Receiver {
   #received = 0;
   /** Why nothing more comes of this attempt. */
   #broken: Error | undefined;
+  /** Why nothing more comes of it, if that is not the request's fault. */
+  #void: { readonly why: string; readonly refusal: ServiceError | undefined } | undefined;
 
   /** For {@linkcode Calls}. */
   constructor(
@@ -147,6 +155,7 @@ export class Call implements Linked<Call>, Receiver {
     limits: { timeout: number; deadline: number; retries: number },
   ) {
     this.#calls = calls;
+    this.#gate = new Gate(calls.alarm);
     this.#request = request;
     this.#limits = limits;
   }
@@ -184,7 +193,7 @@ export class Call implements Linked<Call>, Receiver {
       for (let yielded = false;;) {
         const part = await this.#part();
         if (part === undefined) {
-          if (yielded) throw this.#timeoutError();
+          if (yielded) throw this.#attemptError();
           await this.#retry();
           continue;
         }
@@ -226,6 +235,12 @@ export class Call implements Linked<Call>, Receiver {
     this.#gate.wake();
   }
 
+  /** For the transport. */
+  onVoid(why: string, refusal?: ServiceError): void {
+    this.#void = { why, refusal };
+    this.#gate.wake();
+  }
+
   /** A promise of its turn, or nothing if it has it: then it is sent before the call returns. */
   #begin(): Promise<void> | undefined {
     const { signal } = this.#request.options;
@@ -250,15 +265,17 @@ export class Call implements Linked<Call>, Receiver {
   /**
    * The next part. The request is sent if it is not.
    *
-   * @returns `undefined` if none came within the timeout; then the attempt is over.
+   * @returns `undefined` if none came within the timeout, or none can come any more; then the
+   * attempt is over.
    */
   async #part(): Promise<ReplyPart | undefined> {
-    if (this.#failure !== undefined) throw this.#failure.reason;
+    this.#throwIfFailed();
     const left = this.#deadlineAt - performance.now();
     if (left <= 0) throw this.#timeoutError("deadline");
     this.#exchange ??= this.#send();
     if (this.#isBare()) {
-      const inTime = await this.#wait(Math.min(this.#limits.timeout, left));
+      const inTime = await this.#gate.wait(Math.min(this.#limits.timeout, left));
+      this.#throwIfFailed();
       // If the event loop was busy all the time, it may be there and not have been seen.
       if (!inTime) this.#exchange.poll();
     }
@@ -270,6 +287,10 @@ export class Call implements Linked<Call>, Receiver {
       return part;
     }
     if (this.#broken !== undefined) throw this.#broken;
+    if (this.#void !== undefined) {
+      brokers.silent(endpoint);
+      return undefined;
+    }
     if (this.#received === 0) {
       brokers.silent(endpoint);
       transport.suspect(endpoint);
@@ -280,7 +301,7 @@ export class Call implements Linked<Call>, Receiver {
 
   /** Whether nothing has come that was not taken yet. */
   #isBare(): boolean {
-    return this.#inbox.length === 0 && this.#broken === undefined;
+    return this.#inbox.length === 0 && this.#broken === undefined && this.#void === undefined;
   }
 
   #send(): Exchange {
@@ -288,30 +309,52 @@ export class Call implements Linked<Call>, Receiver {
     const before = this.#tried.at(-1);
     const endpoint = before === undefined ? brokers.current : brokers.after(before);
     this.#tried.push(endpoint);
-    return transport.open(endpoint, this.#request, this);
+    return transport.open(endpoint, this.#request, this, this.#deadlineAt);
   }
 
   /** Gives the attempt up and waits until the next is due. Throws if there is none. */
   async #retry(): Promise<void> {
     const { backoff, maxBackoff } = this.#calls.options;
     const attempts = this.#tried.length;
-    const pause = backoffPause(attempts - 1, backoff, maxBackoff, Math.random());
+    const { retries } = this.#limits;
+    const lost = this.#void !== undefined && this.#void.refusal === undefined;
+    // A lost connection says nothing against the request, so one more attempt costs the caller
+    // no time: that is made even without retries. But what kills brokers is not to do so for ever.
+    const most = this.#request.options.once ? 0 : lost ? Math.max(1, retries) : retries;
+    // The transport makes the pause between connections.
+    const pause = lost ? 0 : backoffPause(attempts - 1, backoff, maxBackoff, Math.random());
     const tooLate = performance.now() + pause >= this.#deadlineAt;
-    if (attempts > this.#limits.retries || tooLate) throw this.#timeoutError();
+    if (attempts > most || tooLate) throw this.#attemptError();
     this.#abandon();
-    logger.debug("Sending {name} again, since nothing came from {endpoint}", {
+    logger.debug("Sending {name} again, since no reply came from {endpoint}", {
       name: this.name,
       endpoint: this.#tried.at(-1),
       attempts,
     });
-    await this.#wait(pause);
+    if (pause > 0) await this.#wait(pause);
+  }
+
+  /** What the call fails with if the attempt that has failed was the last. */
+  #attemptError(): Error {
+    if (this.#void === undefined) return this.#timeoutError();
+    const { why, refusal } = this.#void;
+    if (refusal !== undefined) return refusal;
+    const attempts = this.#tried.length;
+    return new DisconnectedError(
+      `The connection to the broker at ${quote(this.#tried.at(-1)!)} ${why} before ${this.name} ` +
+        `was answered (${attempts} ${attempts === 1 ? "attempt" : "attempts"})`,
+    );
   }
 
   /** @returns Whether it was woken in time. */
   async #wait(milliseconds: number): Promise<boolean> {
     const inTime = await this.#gate.wait(milliseconds);
-    if (this.#failure !== undefined) throw this.#failure.reason;
+    this.#throwIfFailed();
     return inTime;
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.reason;
   }
 
   #timeoutError(which: "timeout" | "deadline" = "timeout"): TimeoutError {
@@ -339,6 +382,7 @@ export class Call implements Linked<Call>, Receiver {
     this.#inbox = [];
     this.#received = 0;
     this.#broken = undefined;
+    this.#void = undefined;
   }
 
   #end(): void {

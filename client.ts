@@ -24,13 +24,14 @@ import {
   type RequestOptions,
   resolveClientOptions,
 } from "./options.ts";
-import { Pool } from "./pool.ts";
+import type { Transport } from "./pool.ts";
+import { transportFor } from "./multiplexer.ts";
 import type { Reply, ReplyPart } from "./reply.ts";
 
 export type { DialectName } from "./codec.ts";
 export type { ReceiveOptions } from "./dialogue.ts";
 export * from "./errors.ts";
-export type { Body, BodyFrame, ClientOptions, RequestOptions } from "./options.ts";
+export type { Body, BodyFrame, ClientOptions, DialectOption, RequestOptions } from "./options.ts";
 export { Payload, Reply, ReplyPart } from "./reply.ts";
 
 /** How {@linkcode ClientLike.connect} treats a connection that is there. */
@@ -89,16 +90,18 @@ export interface ClientLike extends AsyncDisposable {
 /**
  * An MDP 0.2 client. It has two ways to ask a service, which do not disturb each other:
  *
- * - `request()` and `stream()`, which may be called at any time and as often as wanted. Each
- *   request in flight has a connection of its own, since RFC 18 has no request ids; connections
- *   are kept for the next requests. One whose reply did not come to its end in order is given
- *   up, so that a late reply never reaches another request.
+ * - `request()` and `stream()`, which may be called at any time and as often as wanted. With a
+ *   broker that speaks the multiplexed dialect all requests share one connection. With others
+ *   each request in flight has a connection of its own, since RFC 18 has no request ids;
+ *   connections are kept for the next requests. One whose reply did not come to its end in order
+ *   is given up, so that a late reply never reaches another request.
  * - The strict dialogue of majortomo's client: `connect()`, `send()` and `recvPart()`,
  *   `recvAll()` or `recvAllAsList()`, one request at a time on one connection.
  *
  * Connections are made when they are needed, and keep the process alive until `close()`. A
  * broker that is not there shows as a {@linkcode TimeoutError}, since ZeroMQ goes on trying to
- * connect.
+ * connect. When a broker is lost, what it has not answered is sent again at once: to the next
+ * broker, or to the same as soon as it is back.
  *
  * @example Requests
  * ```ts no-eval
@@ -139,7 +142,7 @@ export interface ClientLike extends AsyncDisposable {
  */
 export class Client implements ClientLike {
   readonly #calls: Calls;
-  readonly #pool: Pool;
+  readonly #transport: Transport;
   readonly #dialogue: Dialogue;
   readonly #linger: number;
   #closed: Promise<void> | undefined;
@@ -156,8 +159,8 @@ export class Client implements ClientLike {
     const resolved = resolveClientOptions(options);
     const brokers = new Brokers(resolved.brokers);
     this.#linger = resolved.linger;
-    this.#pool = new Pool(resolved);
-    this.#calls = new Calls(resolved, this.#pool, brokers);
+    this.#transport = transportFor(resolved);
+    this.#calls = new Calls(resolved, this.#transport, brokers);
     this.#dialogue = new Dialogue(
       resolved,
       brokers,
@@ -178,9 +181,15 @@ export class Client implements ClientLike {
    * @returns The reply: its PARTIALs, if there are any, and its FINAL.
    * @throws {TimeoutError} If a part did not come within `timeout` and no retries are left, or
    * if the whole did not within `deadline`. With 0 for either, at once: nothing is sent.
+   * @throws {ServiceError} If the service or the broker answered with an error: only in the
+   * multiplexed dialect. It is not sent again; but 503, with which a broker refuses what comes
+   * while it stops, is retried first.
+   * @throws {DisconnectedError} If the connection was lost and it may not be sent again: it was
+   * already, or it is to be sent `once`.
    * @throws {ProtocolError} If what came is not MDP 0.2 in the client's dialect, or is another
    * service's. It is not sent again.
-   * @throws {StateError} If the client is closed, before or meanwhile.
+   * @throws {StateError} If the client is closed, before or meanwhile; or if an option needs the
+   * multiplexed dialect and the broker does not speak it.
    * @throws {ZmqError} If libzmq cannot connect: a bad endpoint, or too many sockets (`EMFILE`).
    * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if an option is
    * out of range.
@@ -257,6 +266,11 @@ export class Client implements ClientLike {
    * nothing was sent.
    * @throws {TimeoutError} If none came in time. The reply is still due: receive again, or give
    * it up with `connect({ reconnect: true })`.
+   * @throws {ServiceError} If the service or the broker answered with an error: only in the
+   * multiplexed dialect. It is not sent again; but 503, with which a broker refuses what comes
+   * while it stops, is retried first.
+   * @throws {DisconnectedError} If the connection was lost and it may not be sent again: it was
+   * already, or it is to be sent `once`.
    * @throws {ProtocolError} If what came is no reply to the request. The connection is given up.
    * @throws {StateError} If another call is waiting for a part, or the client is closed.
    * @throws The signal's reason, if it aborts. The reply is still due.
@@ -300,7 +314,7 @@ export class Client implements ClientLike {
   close(): Promise<void> {
     if (this.#closed === undefined) {
       this.#calls.close();
-      this.#closed = Promise.all([this.#pool.close(), this.#dialogue.close(this.#linger)])
+      this.#closed = Promise.all([this.#transport.close(), this.#dialogue.close(this.#linger)])
         .then(() => {});
     }
     return this.#closed;

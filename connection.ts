@@ -7,7 +7,7 @@
 
 import { ProtocolError } from "./errors.ts";
 import { reactor } from "./zmq/reactor.ts";
-import { Socket } from "./zmq/socket.ts";
+import { type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
 /** How many messages are taken from a socket in one turn before others have theirs. */
@@ -27,6 +27,8 @@ export interface ConnectionOptions<C> {
   onCommand(command: C): void;
   /** Called for each message that is not one. Must not throw. */
   onInvalid(error: ProtocolError): void;
+  /** Called when the connection stands and when it is gone, if given. Must not throw. */
+  onMonitor?(event: MonitorEvent): void;
 }
 
 /** A connection to a broker. Reconnecting is left to its owner, who makes a new one. */
@@ -52,6 +54,12 @@ export class Connection<C> {
       ipv6: options.endpoint.includes("[") ? 1 : 0,
     });
     try {
+      // Before it connects, so that no event is missed.
+      if (options.onMonitor !== undefined) {
+        this.#socket.monitor((event) => {
+          if (!this.#socket.isClosed) options.onMonitor!(event);
+        });
+      }
       this.#socket.connect(options.endpoint);
       this.#socket.watch(this.#ready);
     } catch (error) {

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { StateError } from "./errors.ts";
+import { Alarm } from "./alarm.ts";
+import { DisconnectedError, StateError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
 import { Gate } from "./gate.ts";
 import { type Line, type Outgoing, quote, type Receiver } from "./line.ts";
@@ -50,7 +51,8 @@ export class Dialogue implements Receiver {
   /** Which broker to connect to. */
   readonly brokers: Brokers;
   readonly #dial: (endpoint: string) => Line;
-  readonly #gate = new Gate();
+  readonly #alarm = new Alarm();
+  readonly #gate = new Gate(this.#alarm);
   #line: Line | undefined;
   /** The request whose FINAL was not taken yet. */
   #due: Outgoing | undefined;
@@ -158,6 +160,7 @@ export class Dialogue implements Receiver {
   async close(linger: number): Promise<void> {
     this.#closed = true;
     this.#end(linger);
+    this.#alarm.close();
     await this.#ended;
   }
 
@@ -173,6 +176,16 @@ export class Dialogue implements Receiver {
   onError(error: Error): void {
     this.#broken = error;
     this.#gate.wake();
+  }
+
+  /** For the line. */
+  onVoid(why: string): void {
+    this.onError(
+      new DisconnectedError(
+        `The connection to the broker at ${quote(this.#line!.endpoint)} ${why} before the ` +
+          `request for service ${quote(this.#due!.service)} was answered`,
+      ),
+    );
   }
 
   /**

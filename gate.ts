@@ -4,16 +4,26 @@
  * @module
  */
 
-/** What a timer can wait for at most, in ms; beyond it setTimeout would fire at once. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+import type { Alarm, Alarmed } from "./alarm.ts";
 
 /**
  * Where one caller waits until it is woken, its time is up, or there is no more to wait for.
  * What it waits for is the caller's to look up: a wake-up while nobody waits is not remembered.
  */
-export class Gate {
+export class Gate implements Alarmed {
+  /** For the alarm. */
+  day: Alarmed["day"] = undefined;
+  readonly #alarm: Alarm;
   #waiting: PromiseWithResolvers<boolean> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * Nobody waits yet.
+   *
+   * @param alarm What ends a wait whose time is up.
+   */
+  constructor(alarm: Alarm) {
+    this.#alarm = alarm;
+  }
 
   /**
    * Waits. Nobody else may be waiting.
@@ -24,7 +34,7 @@ export class Gate {
    */
   wait(milliseconds: number): Promise<boolean> {
     const waiting = this.#waiting = Promise.withResolvers<boolean>();
-    if (milliseconds !== Infinity) this.#arm(milliseconds);
+    if (milliseconds !== Infinity) this.#alarm.set(this, performance.now() + milliseconds);
     return waiting.promise;
   }
 
@@ -38,18 +48,16 @@ export class Gate {
     this.#leave()?.reject(reason);
   }
 
-  #arm(milliseconds: number): void {
-    const now = Math.min(milliseconds, LONGEST_TIMER);
-    this.#timer = setTimeout(() => {
-      if (milliseconds > now) this.#arm(milliseconds - now);
-      else this.#leave()?.resolve(false);
-    }, now);
+  /** For the alarm. */
+  onDue(): void {
+    this.#leave()?.resolve(false);
   }
 
   #leave(): PromiseWithResolvers<boolean> | undefined {
     const waiting = this.#waiting;
+    if (waiting === undefined) return undefined;
     this.#waiting = undefined;
-    clearTimeout(this.#timer);
+    this.#alarm.clear(this);
     return waiting;
   }
 }

@@ -7,9 +7,9 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
-import { type CommandAtClient, decodeAtClient, encode } from "./codec.ts";
+import { decodeAtClient, encode, type ReplyCommand } from "./codec.ts";
 import { Connection } from "./connection.ts";
-import { ProtocolError } from "./errors.ts";
+import { ProtocolError, type ServiceError } from "./errors.ts";
 import type { RequestOptions, ResolvedClientOptions } from "./options.ts";
 import { ReplyPart } from "./reply.ts";
 
@@ -19,16 +19,26 @@ export interface Outgoing {
   readonly service: Uint8Array;
   /** The body, at least one frame. */
   readonly body: readonly Uint8Array[];
+  /** The headers as they are sent, if there are any. */
+  readonly headers?: Uint8Array;
   /** What the caller said about it. */
   readonly options: RequestOptions;
 }
 
-/** Who gets the reply to a request. Neither may throw. */
+/** Who gets the reply to a request. None of it may throw. */
 export interface Receiver {
   /** Called with each part in order. After the FINAL nothing more is called. */
   onPart(part: ReplyPart): void;
   /** Called if the reply fails. Nothing more is called then. */
   onError(error: Error): void;
+  /**
+   * Called if no reply comes any more, through no fault of the request: it may be sent again.
+   * Nothing more is called then.
+   *
+   * @param why What became of the connection, e.g. "was lost".
+   * @param refusal If the broker has refused it: what the call fails with if it is not sent again.
+   */
+  onVoid(why: string, refusal?: ServiceError): void;
 }
 
 /** A connection that carries one request at a time. */
@@ -48,7 +58,7 @@ const logger: Logger = getLogger(["majortomo", "client"]);
 /** A {@linkcode Line} over a DEALER socket. */
 export class DealerLine implements Line {
   readonly endpoint: string;
-  readonly #connection: Connection<CommandAtClient>;
+  readonly #connection: Connection<ReplyCommand>;
   readonly #options: ResolvedClientOptions;
   readonly #onStray: (line: DealerLine) => void;
   #open: { readonly request: Outgoing; readonly receiver: Receiver } | undefined;
@@ -71,7 +81,8 @@ export class DealerLine implements Line {
       endpoint,
       linger: options.linger,
       maxMessageSize: options.maxMessageSize,
-      decode: (frames) => decodeAtClient(frames, options.dialect),
+      // There are no other commands in a dialect without ids.
+      decode: (frames) => decodeAtClient(frames, options.dialect) as ReplyCommand,
       onCommand: (command) => this.#handle(command),
       onInvalid: (error) => this.#refuse(error),
     });
@@ -94,7 +105,7 @@ export class DealerLine implements Line {
     return this.#connection.close(linger);
   }
 
-  #handle(command: CommandAtClient): void {
+  #handle(command: ReplyCommand): void {
     if (this.#open === undefined) return this.#drop(`a ${command.command.toUpperCase()}`);
     const { request, receiver } = this.#open;
     if (command.service !== undefined && !equal(command.service, request.service)) {

@@ -7,6 +7,17 @@
 
 import { type Dialect, type DialectName, DIALECTS } from "./codec.ts";
 
+/**
+ * What a client or worker speaks.
+ *
+ * - `"auto"`: asks the broker each time it connects, and speaks the multiplexed dialect if the
+ *   broker does, else RFC 18.
+ * - `"multiplexed"`: that dialect, whatever the broker says; one that does not know it is silent.
+ * - `"rfc"`: RFC 18, which any broker of MDP 0.2 knows.
+ * - `"majortomo"`: what the Python project's broker speaks.
+ */
+export type DialectOption = "auto" | DialectName;
+
 /** Where a broker listens and its peers look for it, unless told otherwise. */
 export const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 
@@ -73,7 +84,7 @@ export interface BrokerOptions {
   /**
    * How many messages may be on their way to one peer that does not take them. What comes for
    * it beyond that is dropped.
-   * @default {10000}
+   * @default {100000}
    */
   sendHighWaterMark?: number;
   /**
@@ -97,11 +108,11 @@ export interface ClientOptions {
    */
   broker?: string | readonly string[];
   /**
-   * What to speak: `"rfc"` for this project's brokers and any other of RFC 18, `"majortomo"` for
-   * the Python project's.
+   * What to speak; see {@linkcode DialectOption}. The strict dialogue speaks RFC 18, or
+   * majortomo's dialect if that is named.
    * @default {"rfc"}
    */
-  dialect?: DialectName;
+  dialect?: DialectOption;
   /**
    * How long to wait for each part of a reply, in ms; 0 takes only what is there already,
    * `Infinity` waits for ever.
@@ -115,7 +126,8 @@ export interface ClientOptions {
   deadline?: number;
   /**
    * How often a request is sent again after a timeout, on a new connection and to the next
-   * broker if there are several. Services must be idempotent (RFC 18).
+   * broker if there are several. Services must be idempotent (RFC 18). After the loss of a
+   * connection it is sent again at once, and at least one time even if this is 0.
    * @default {as many as there are brokers, less one: each is tried once}
    */
   retries?: number;
@@ -136,6 +148,18 @@ export interface ClientOptions {
    */
   maxInFlight?: number;
   /**
+   * Multiplexed dialect: while requests are in flight, a HEARTBEAT is sent once in this time, in
+   * ms.
+   * @default {2500}
+   */
+  heartbeatInterval?: number;
+  /**
+   * Multiplexed dialect: a broker that sent nothing for this long while requests are in flight,
+   * in ms, is held for lost. At least the interval.
+   * @default {10000}
+   */
+  heartbeatTimeout?: number;
+  /**
    * How long a request that `send()` has sent outlives `close()` until it has left, in ms.
    * @default {2000}
    */
@@ -155,8 +179,30 @@ export interface RequestOptions {
   deadline?: number;
   /** As in {@linkcode ClientOptions}. */
   retries?: number;
-  /** Ends the call; it fails with the signal's reason. What a worker does for it goes on. */
+  /**
+   * Ends the call; it fails with the signal's reason. In the multiplexed dialect the worker is
+   * told; in the others what it does goes on.
+   */
   signal?: AbortSignal;
+  /**
+   * Fails at once, with `ServiceError` 404, if no worker serves the service now. Only in the
+   * multiplexed dialect; elsewhere a `StateError`, and nothing is sent.
+   * @default {false}
+   */
+  noWait?: boolean;
+  /**
+   * Never given to a second worker, and never sent again: if its worker is lost the call fails
+   * with `ServiceError` 502, if the connection is, with `DisconnectedError`. Only in the
+   * multiplexed dialect; elsewhere a `StateError`, and nothing is sent.
+   * @default {false}
+   */
+  once?: boolean;
+  /**
+   * Text about the request for the worker, by name. Only in the multiplexed dialect; elsewhere a
+   * `StateError`, and nothing is sent. A worker of RFC 18 behind a multiplexed broker does not
+   * get them.
+   */
+  headers?: Readonly<Record<string, string>>;
 }
 
 /** Options of a worker. */
@@ -169,11 +215,10 @@ export interface WorkerOptions {
   /** The name of the service that it serves: text (sent as UTF-8) or bytes, at least one. */
   service: string | Uint8Array;
   /**
-   * What to speak: `"rfc"` for this project's brokers and any other of RFC 18, `"majortomo"` for
-   * the Python project's.
+   * What to speak; see {@linkcode DialectOption}.
    * @default {"rfc"}
    */
-  dialect?: DialectName;
+  dialect?: DialectOption;
   /**
    * A broker that was sent nothing for this long, in ms, is sent a HEARTBEAT.
    * @default {2500}
@@ -185,7 +230,8 @@ export interface WorkerOptions {
    */
   heartbeatTimeout?: number;
   /**
-   * How many requests it takes at once: that many logical workers, each with a socket.
+   * How many requests it takes at once. In the multiplexed dialect all share one connection; in
+   * the others it is that many logical workers, each with a socket.
    * @default {1}
    */
   concurrency?: number;
@@ -227,8 +273,10 @@ export interface ResolvedBrokerOptions extends Required<Omit<BrokerOptions, "bin
 export interface ResolvedPeerOptions {
   /** The endpoints of the brokers, at least one. */
   brokers: readonly string[];
-  /** What to speak. */
+  /** What to speak where one request at a time is on a connection: RFC 18 or majortomo's. */
   dialect: Dialect;
+  /** Whether to speak the multiplexed dialect: if the broker says that it does, always, or never. */
+  multiplexed: "ask" | "insist" | "never";
 }
 
 /** Options of a client, checked and whole. */
@@ -261,7 +309,7 @@ export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBroke
     maxTotalQueue: count("maxTotalQueue", options.maxTotalQueue, 1_000_000, 0),
     maxTotalQueueBytes: count("maxTotalQueueBytes", options.maxTotalQueueBytes, 1024 * MIB, 0),
     maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
-    sendHighWaterMark: count("sendHighWaterMark", options.sendHighWaterMark, 10_000, 1, INT_MAX),
+    sendHighWaterMark: count("sendHighWaterMark", options.sendHighWaterMark, 100_000, 1, INT_MAX),
     drain: duration("drain", options.drain, 0),
     linger: duration("linger", options.linger, 500, 0, INT_MAX),
   };
@@ -280,7 +328,7 @@ export function resolveClientOptions(
   const brokers = endpoints("broker", options.broker);
   return {
     brokers,
-    dialect: dialect(options.dialect),
+    ...dialects(options.dialect),
     ...resolveRequestOptions(options, {
       timeout: 30_000,
       deadline: Infinity,
@@ -288,6 +336,7 @@ export function resolveClientOptions(
     }),
     ...backoffs(options),
     maxInFlight: count("maxInFlight", options.maxInFlight, 256),
+    ...heartbeats(options),
     linger: duration("linger", options.linger, 2_000, 0, INT_MAX),
     maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
   };
@@ -310,7 +359,7 @@ export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOpti
   return {
     brokers: endpoints("broker", options.broker),
     service: serviceName(options.service),
-    dialect: dialect(options.dialect),
+    ...dialects(options.dialect),
     ...heartbeats(options),
     concurrency: count("concurrency", options.concurrency, 1, 1, 65_535),
     ...backoffs(options),
@@ -338,6 +387,46 @@ export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal === undefined || signal instanceof AbortSignal) return;
   throw new TypeError(`signal is an AbortSignal, got ${show(signal)}`);
 }
+
+/**
+ * Headers as they are sent: a JSON object in UTF-8.
+ *
+ * @throws {TypeError} If they are not an object with strings for values.
+ */
+export function headerFrame(
+  headers: Readonly<Record<string, string>> | undefined,
+): Uint8Array | undefined {
+  if (headers === undefined) return undefined;
+  if (typeof headers !== "object" || headers === null || Array.isArray(headers)) {
+    throw new TypeError(`headers are an object, got ${show(headers)}`);
+  }
+  for (const [name, value] of Object.entries(headers)) {
+    if (typeof value === "string") continue;
+    throw new TypeError(`The header ${JSON.stringify(name)} is a string, got ${show(value)}`);
+  }
+  return new TextEncoder().encode(JSON.stringify(headers));
+}
+
+/**
+ * Headers as they came.
+ *
+ * @param frame A JSON object in UTF-8, if it keeps to the convention.
+ * @returns Those of its values that are strings; none if it is something else.
+ */
+export function headersOf(frame: Uint8Array | undefined): Readonly<Record<string, string>> {
+  if (frame === undefined) return NO_HEADERS;
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(frame));
+  } catch {
+    return NO_HEADERS;
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return NO_HEADERS;
+  const strings = Object.entries(value).filter(([, value]) => typeof value === "string");
+  return Object.freeze(Object.fromEntries(strings));
+}
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
 /**
  * The name of a service in bytes.
@@ -462,10 +551,13 @@ function count(
   throw new RangeError(`${name} is a whole number ${range}, got ${value}`);
 }
 
-function dialect(name: DialectName | undefined): Dialect {
-  if (name === undefined) return DIALECTS.rfc;
-  if (Object.hasOwn(DIALECTS, name)) return DIALECTS[name];
-  throw new TypeError(`dialect is "rfc" or "majortomo", got ${show(name)}`);
+function dialects(
+  name: DialectOption = "rfc",
+): { dialect: Dialect; multiplexed: "ask" | "insist" | "never" } {
+  if (name === "auto") return { dialect: DIALECTS.rfc, multiplexed: "ask" };
+  if (name === "multiplexed") return { dialect: DIALECTS.rfc, multiplexed: "insist" };
+  if (Object.hasOwn(DIALECTS, name)) return { dialect: DIALECTS[name], multiplexed: "never" };
+  throw new TypeError(`dialect is "auto", "multiplexed", "rfc" or "majortomo", got ${show(name)}`);
 }
 
 function endpoints(name: string, value: string | readonly string[] | undefined): readonly string[] {

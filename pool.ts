@@ -18,7 +18,9 @@
  * @module
  */
 
-import { DealerLine, type Line, type Outgoing, type Receiver } from "./line.ts";
+import { DealerLine, type Line, type Outgoing, quote, type Receiver } from "./line.ts";
+import { Connection } from "./connection.ts";
+import { type ServiceError, StateError } from "./errors.ts";
 import type { ResolvedClientOptions } from "./options.ts";
 import type { ReplyPart } from "./reply.ts";
 
@@ -30,9 +32,11 @@ export interface Transport {
    * @param endpoint The broker.
    * @param request What to send.
    * @param receiver Gets the reply.
+   * @param deadlineAt Until when it is of use, as `performance.now()` tells it.
+   * @throws {StateError} If the request has an option that the dialect cannot keep.
    * @throws {ZmqError} If libzmq refuses the endpoint, or another socket.
    */
-  open(endpoint: string, request: Outgoing, receiver: Receiver): Exchange;
+  open(endpoint: string, request: Outgoing, receiver: Receiver, deadlineAt: number): Exchange;
   /**
    * Nothing came from a broker in time. If it is gone in silence, so are the connections to it,
    * and what is sent on one is lost: those without a request are not to be used again.
@@ -65,21 +69,33 @@ export class Pool implements Transport {
   readonly #options: ResolvedClientOptions;
   /** By endpoint, the one that was used last at the end: it is used next, the others rest. */
   readonly #idle = new Map<string, Idle[]>();
-  readonly #inUse = new Set<Line>();
+  readonly #inUse = new Map<Line, PooledExchange>();
+  /** By endpoint, a connection that only tells when the broker is gone. */
+  readonly #watches = new Map<string, Connection<unknown>>();
+  readonly #watched: boolean;
   /** The ends of connections that are not over yet. */
   readonly #closing = new Set<Promise<void>>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Makes an empty pool. */
-  constructor(options: ResolvedClientOptions) {
+  /**
+   * Makes an empty pool.
+   *
+   * @param watched Whether it finds out by itself when a broker is gone.
+   */
+  constructor(options: ResolvedClientOptions, { watched = true }: { watched?: boolean } = {}) {
     this.#options = options;
+    this.#watched = watched;
   }
 
-  open(endpoint: string, request: Outgoing, receiver: Receiver): Exchange {
+  open(endpoint: string, request: Outgoing, receiver: Receiver, _deadlineAt: number): Exchange {
+    refuse(request, this.#options.dialect.name);
+    if (this.#watched) this.#watch(endpoint);
     const line = this.#idle.get(endpoint)?.pop()?.line ??
       new DealerLine(endpoint, this.#options, (line) => this.#discardIdle(line));
-    this.#inUse.add(line);
-    return new PooledExchange(this, line, request, receiver);
+    const exchange = new PooledExchange(this, line, request, receiver);
+    this.#inUse.set(line, exchange);
+    exchange.ask();
+    return exchange;
   }
 
   /** Takes back a connection whose reply has ended in order. */
@@ -99,15 +115,52 @@ export class Pool implements Transport {
     closed.finally(() => this.#closing.delete(closed));
   }
 
+  /** A broker is gone: no reply of its comes any more, and idle connections to it are of no use. */
+  lose(endpoint: string, why: string): void {
+    this.suspect(endpoint);
+    for (const [line, exchange] of [...this.#inUse]) {
+      if (line.endpoint === endpoint) exchange.onLost(why);
+    }
+  }
+
   suspect(endpoint: string): void {
     for (const { line } of this.#idle.get(endpoint)?.splice(0) ?? []) this.discard(line);
   }
 
   async close(): Promise<void> {
     clearTimeout(this.#timer);
-    for (const line of this.#inUse) this.discard(line);
+    for (const line of this.#inUse.keys()) this.discard(line);
+    for (const watch of this.#watches.values()) {
+      const closed = watch.close(0);
+      this.#closing.add(closed);
+      closed.finally(() => this.#closing.delete(closed));
+    }
+    this.#watches.clear();
     for (const endpoint of this.#idle.keys()) this.suspect(endpoint);
     await Promise.all(this.#closing);
+  }
+
+  /**
+   * One connection to a broker is watched for all: each would need another socket for it. It is
+   * not among those that carry requests, so that what one of them causes is not held for the
+   * broker's end.
+   */
+  #watch(endpoint: string): void {
+    if (this.#watches.has(endpoint)) return;
+    this.#watches.set(
+      endpoint,
+      new Connection<unknown>({
+        endpoint,
+        linger: 0,
+        maxMessageSize: this.#options.maxMessageSize,
+        decode: (frames) => frames,
+        onCommand: () => {},
+        onInvalid: () => {},
+        onMonitor: (event) => {
+          if (event === "disconnected") this.lose(endpoint, "was lost");
+        },
+      }),
+    );
   }
 
   #discardIdle(line: Line): void {
@@ -135,17 +188,40 @@ export class Pool implements Transport {
 class PooledExchange implements Exchange, Receiver {
   readonly #pool: Pool;
   readonly #line: Line;
+  readonly #request: Outgoing;
   readonly #receiver: Receiver;
   #over = false;
+  /** How many parts have come. */
+  #parts = 0;
 
   constructor(pool: Pool, line: Line, request: Outgoing, receiver: Receiver) {
     this.#pool = pool;
     this.#line = line;
+    this.#request = request;
     this.#receiver = receiver;
-    line.ask(request, this);
+  }
+
+  ask(): void {
+    this.#line.ask(this.#request, this);
+  }
+
+  onLost(why: string): void {
+    for (let parts = -1; parts !== this.#parts && !this.#over;) {
+      parts = this.#parts;
+      this.#line.poll();
+    }
+    if (this.#over) return;
+    this.abandon();
+    this.#receiver.onVoid(why);
+  }
+
+  onVoid(why: string, refusal?: ServiceError): void {
+    this.abandon();
+    this.#receiver.onVoid(why, refusal);
   }
 
   onPart(part: ReplyPart): void {
+    this.#parts++;
     if (part.type === "final") {
       this.#over = true;
       this.#pool.putBack(this.#line);
@@ -166,5 +242,18 @@ class PooledExchange implements Exchange, Receiver {
     if (this.#over) return;
     this.#over = true;
     this.#pool.discard(this.#line);
+  }
+}
+
+/** Options that only the multiplexed dialect can keep. */
+const MULTIPLEXED_ONLY = ["noWait", "once", "headers"] as const;
+
+function refuse({ service, options }: Outgoing, dialect: string): void {
+  for (const option of MULTIPLEXED_ONLY) {
+    if (options[option] === undefined || options[option] === false) continue;
+    throw new StateError(
+      `The request for service ${quote(service)} has the option ${option}, which the dialect ` +
+        `"${dialect}" that is spoken with the broker cannot keep`,
+    );
   }
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { headersOf } from "./options.ts";
+
 /** Frames of a body, and ways to read them. */
 export class Payload {
   /** The frames, as they came. */
@@ -60,16 +62,24 @@ export class Payload {
 export class ReplyPart extends Payload {
   /** Which it is. */
   readonly type: "partial" | "final";
+  readonly #headers: Uint8Array | undefined;
 
   /**
    * Makes a part.
    *
    * @param type Which it is.
    * @param frames Its body; kept, not copied.
+   * @param headers Its headers as they came, if it has any; kept, not copied.
    */
-  constructor(type: "partial" | "final", frames: readonly Uint8Array[]) {
+  constructor(type: "partial" | "final", frames: readonly Uint8Array[], headers?: Uint8Array) {
     super(frames);
     this.type = type;
+    this.#headers = headers;
+  }
+
+  /** What the worker said about it, by name; only the multiplexed dialect has it. */
+  get headers(): Readonly<Record<string, string>> {
+    return headersOf(this.#headers);
   }
 }
 
@@ -94,5 +104,10 @@ export class Reply extends Payload {
   /** The part that ended it. */
   get final(): ReplyPart {
     return this.parts.at(-1)!;
+  }
+
+  /** What the worker said about it with the FINAL, by name; only the multiplexed dialect has it. */
+  get headers(): Readonly<Record<string, string>> {
+    return this.final.headers;
   }
 }

@@ -16,6 +16,7 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
+import { type Dialect, MULTIPLEXED, RFC } from "./codec.ts";
 import { Complaints } from "./complaints.ts";
 import { DisconnectedError, StateError } from "./errors.ts";
 import {
@@ -27,14 +28,14 @@ import {
 } from "./options.ts";
 import { handle, type RequestErrorHandler, type RequestHandler } from "./worker_handler.ts";
 import { isOver, WorkerRequest } from "./worker_request.ts";
-import { Session } from "./worker_session.ts";
+import { Session, type SessionOwner } from "./worker_session.ts";
 
-export type { DialectName } from "./codec.ts";
+export type { DialectName, Id } from "./codec.ts";
 export * from "./errors.ts";
 export { Payload } from "./reply.ts";
-export type { Body, BodyFrame, WorkerOptions } from "./options.ts";
+export type { Body, BodyFrame, DialectOption, WorkerOptions } from "./options.ts";
 export type { HandlerResult, RequestErrorHandler, RequestHandler } from "./worker_handler.ts";
-export { WorkerRequest, type WorkerRequestInit } from "./worker_request.ts";
+export { type PartOptions, WorkerRequest, type WorkerRequestInit } from "./worker_request.ts";
 
 /** What a timer can wait for at most, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -52,9 +53,13 @@ export interface ServeOptions {
    * Told that the handler failed, before anything else is done about it. It may return a body,
    * or a promise of one, to be sent as the FINAL, or send the FINAL itself.
    *
-   * If it does neither, or fails too, or there is none, the request is abandoned, and logged:
-   * RFC 18 has no errors, so the worker acts as if it had died with the request, says DISCONNECT
-   * and registers anew. The broker gives the request to another worker, a few times at most.
+   * If it does neither, or fails too, or there is none, the failure is logged, and the client gets
+   * it as a {@linkcode ServiceError}: the one that the handler threw, which is not logged then, or
+   * one with the code 500 and the message of whatever it threw.
+   *
+   * RFC 18 has no errors. There the request is abandoned: the worker acts as if it had died with
+   * it, says DISCONNECT and registers anew, and the broker gives the request to another worker, a
+   * few times at most.
    */
   onError?: RequestErrorHandler;
 }
@@ -84,9 +89,13 @@ export interface StopOptions {
  * 3. by {@linkcode Worker.waitForRequest} and the `sendReply` methods, as in majortomo.
  *
  * Heartbeats are sent while a request is being answered, as long as the event loop runs: what
- * computes for seconds on end belongs into a `Worker` of the platform. When the broker says
- * DISCONNECT or is silent for `heartbeatTimeout`, the signals of the requests in hand are aborted,
- * and the worker registers anew on a new connection, for as long as it takes.
+ * computes for seconds on end belongs into a `Worker` of the platform. When the connection is gone,
+ * the broker says DISCONNECT or is silent for `heartbeatTimeout`, the signals of the requests in
+ * hand are aborted, and the worker registers anew on a new connection, for as long as it takes.
+ *
+ * With a broker that speaks the multiplexed dialect one connection carries all `concurrency`
+ * requests, and with them deadlines, cancelling, headers and errors; with another there is a
+ * connection for each, and requests have none of these.
  *
  * While it runs it keeps the process alive.
  *
@@ -127,9 +136,9 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   /** Handlers that have not come to their end. */
   #handling = 0;
   /** Requests that nobody has taken yet; some may be lost already. */
-  #arrived: WorkerRequest[] = [];
+  readonly #arrived = new Requests();
   /** Requests that were taken by a loop or `waitForRequest()`; some may be over already. */
-  #taken: WorkerRequest[] = [];
+  readonly #taken = new Requests();
   /** Who waits for one, in order; told `undefined` at the end. */
   readonly #waiting = new Set<(request: WorkerRequest | undefined) => void>();
   #isClosed = false;
@@ -138,6 +147,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #drained = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
+  /** Sessions of the past that are still being closed. */
+  readonly #closing = new Set<Promise<void>>();
   readonly #signals = new Map<Deno.Signal, () => void>();
 
   /**
@@ -181,12 +192,15 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     this.#claim("serve()");
     if (signal?.aborted) return await this.close();
     this.#open();
+    const settled = () => {
+      this.#handling--;
+      this.#checkDrained();
+    };
     this.#serve = (request) => {
+      const pending = handle(request, handler, onError, this.#logger);
+      if (pending === undefined) return;
       this.#handling++;
-      handle(request, handler, onError, this.#logger).finally(() => {
-        this.#handling--;
-        this.#checkDrained();
-      });
+      pending.then(settled);
     };
     for (let request; (request = this.#nextArrived()) !== undefined;) this.#serve(request);
     const stop = () => void this.close();
@@ -388,7 +402,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     this.#drainUntil = -Infinity;
     clearTimeout(this.#drainTimer);
     for (const session of this.#sessions) session.end();
-    await Promise.all(this.#sessions.map((session) => session.closed()));
+    for (const session of this.#sessions) this.#await(session.closed());
+    await Promise.all(this.#closing);
     for (const [signal, listener] of this.#signals) Deno.removeSignalListener(signal, listener);
     this.#signals.clear();
   }
@@ -436,16 +451,22 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   /** Makes the logical workers, all or none. */
   #open(): void {
     if (this.#sessions.length > 0) return;
-    const owner = {
+    const { concurrency, multiplexed } = this.#options;
+    const owner: SessionOwner = {
       options: this.#options,
       service: this.#service,
-      onRequest: (request: WorkerRequest) => this.#deliver(request),
+      onRequest: (request) => this.#deliver(request),
       onSettled: () => this.#checkDrained(),
+      onCancelled: (request) => this.#giveBack(request),
+      onDialect: (_session, dialect) => this.#adjust(owner, dialect),
+      mayRegister: (session) => multiplexed === "never" || this.#mayRegister(session),
       complain: this.#complain,
-      inform: (template: string, properties: Record<string, unknown>) =>
-        this.#logger.info(template, properties),
+      inform: (template, properties) => this.#logger.info(template, properties),
     };
-    const sessions = Array.from({ length: this.#options.concurrency }, () => new Session(owner));
+    const sessions = Array.from(
+      { length: multiplexed === "never" ? concurrency : 1 },
+      () => new Session(owner, multiplexed),
+    );
     try {
       for (const session of sessions) session.open();
     } catch (error) {
@@ -454,6 +475,41 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       throw error;
     }
     this.#sessions = sessions;
+  }
+
+  /**
+   * Has as many sessions as the dialect wants that the first has found: with the multiplexed one
+   * it does all, with RFC 18 there is another for each further request.
+   */
+  #adjust(owner: SessionOwner, dialect: Dialect): void {
+    if (this.#isClosed) return;
+    const [first, ...others] = this.#sessions;
+    if (dialect === MULTIPLEXED) { for (const session of others) session.stop(); }
+    this.#sessions = [first!];
+    let working = 1;
+    for (const session of others) {
+      if (session.isOver) this.#await(session.closed());
+      else this.#sessions.push(session);
+      if (!session.isStopping) working++;
+    }
+    if (dialect === MULTIPLEXED) return;
+    for (const session of others) session.resume();
+    for (; working < this.#options.concurrency; working++) {
+      const session = new Session(owner, "never");
+      this.#sessions.push(session);
+      session.follow(first!);
+    }
+  }
+
+  /** Only the first session finds out what to speak; the others follow it with RFC 18. */
+  #mayRegister(session: Session): boolean {
+    const [first] = this.#sessions;
+    return first === undefined || session === first || first.dialect === RFC;
+  }
+
+  #await(closed: Promise<void>): void {
+    this.#closing.add(closed);
+    closed.then(() => this.#closing.delete(closed));
   }
 
   // ---- requests ----
@@ -465,26 +521,27 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       this.#waiting.delete(first);
       return first(request);
     }
-    // Where nobody takes them, those that are lost must not pile up.
-    this.#arrived = this.#arrived.filter((request) => !isOver(request));
-    this.#arrived.push(request);
+    // It has crossed our stop.
+    if (this.#isClosed) return request.abandon();
+    this.#arrived.add(request);
+  }
+
+  /** Ends a request that nobody has taken, and nobody wants an answer to. */
+  #giveBack(request: WorkerRequest): void {
+    if (!this.#arrived.delete(request)) return;
+    request.fail(504, "Nobody wants the answer any more").catch(() => {});
   }
 
   /** The first request that was not taken and is not lost. */
   #nextArrived(): WorkerRequest | undefined {
-    for (let request; (request = this.#arrived.shift()) !== undefined;) {
-      if (!isOver(request)) return request;
-    }
+    return this.#arrived.shift();
   }
 
   /** The next request; `undefined` when the worker is closed. */
   async #take(signal?: AbortSignal): Promise<WorkerRequest | undefined> {
     const request = this.#nextArrived() ??
       (this.#isClosed ? undefined : await this.#arrival(signal));
-    if (request !== undefined) {
-      this.#taken = this.#taken.filter((request) => !isOver(request));
-      this.#taken.push(request);
-    }
+    if (request !== undefined) this.#taken.add(request);
     return request;
   }
 
@@ -513,10 +570,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
         }`,
       );
     }
-    const isSame = (request: WorkerRequest) =>
-      !isOver(request) && request.client.length === client.length &&
-      request.client.every((byte, i) => byte === client[i]);
-    const request = this.#taken.find(isSame);
+    const request = this.#taken.find(client);
     if (request !== undefined) return request;
     throw new StateError(
       `No request of client ${client.toHex()} for service "${this.#service}" waits for a reply: ` +
@@ -541,6 +595,41 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       });
     }
   };
+}
+
+/** Requests in the order in which they came. Those that are over do not pile up in it. */
+class Requests {
+  readonly #all = new Set<WorkerRequest>();
+  /** How many there are when those that are over are thrown out: seldom, since it looks at all. */
+  #most = 16;
+
+  add(request: WorkerRequest): void {
+    if (this.#all.size >= this.#most) {
+      for (const other of this.#all) if (isOver(other)) this.#all.delete(other);
+      this.#most = Math.max(16, 2 * this.#all.size);
+    }
+    this.#all.add(request);
+  }
+
+  delete(request: WorkerRequest): boolean {
+    return this.#all.delete(request);
+  }
+
+  /** Takes out the first that is not over. */
+  shift(): WorkerRequest | undefined {
+    for (const request of this.#all) {
+      this.#all.delete(request);
+      if (!isOver(request)) return request;
+    }
+  }
+
+  /** The first that is not over and is of this client. */
+  find(client: Uint8Array): WorkerRequest | undefined {
+    for (const request of this.#all) {
+      if (isOver(request) || request.client.length !== client.length) continue;
+      if (request.client.every((byte, i) => byte === client[i])) return request;
+    }
+  }
 }
 
 function wantFunction(name: string, value: unknown): void {

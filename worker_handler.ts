@@ -6,9 +6,18 @@
  */
 
 import type { Logger } from "@logtape/logtape";
-import { DisconnectedError } from "./errors.ts";
+import { DisconnectedError, ServiceError } from "./errors.ts";
 import type { Body } from "./options.ts";
-import type { WorkerRequest } from "./worker_request.ts";
+import {
+  cancellation,
+  finish,
+  hasFailed,
+  isLost,
+  isOver,
+  onFailure,
+  takesErrors,
+  type WorkerRequest,
+} from "./worker_request.ts";
 
 /**
  * What a handler can return.
@@ -44,32 +53,82 @@ export type RequestErrorHandler = (
 ) => Body | void | PromiseLike<Body | void>;
 
 /**
- * Has a request answered by a handler, whatever happens. Never rejects.
+ * Has a request answered by a handler, whatever happens. Never rejects, never throws.
  *
  * @param request The request.
  * @param handler Who answers it.
  * @param onError Who is asked when that fails.
  * @param logger Where failures go that nobody dealt with.
+ * @returns Nothing if the handler has come to its end, else a promise of that.
  */
-export async function handle(
+export function handle(
   request: WorkerRequest,
   handler: RequestHandler,
   onError: RequestErrorHandler | undefined,
   logger: Logger,
-): Promise<void> {
+): Promise<void> | undefined {
+  const fail = (error: unknown) => failed(request, error, onError, logger);
+  if (!takesErrors(request)) onFailure(request, fail);
   try {
-    await answer(request, await handler(request));
+    const result = handler(request);
+    // Most handlers end here: no promise is made for them.
+    const pending = isThenable(result)
+      ? answerLater(request, result)
+      : answer(request, result as HandlerResult);
+    return pending?.catch(fail);
   } catch (error) {
-    if (isBecauseLost(error, request)) return;
-    try {
-      if (await isDealtWith(error, request, onError)) return;
-      log(logger, "The handler failed: {error}", error, request);
-    } catch (second) {
-      log(logger, "The handler failed: {error}", error, request);
-      if (!isBecauseLost(second, request)) log(logger, "onError failed: {error}", second, request);
-    }
-    request.abandon();
+    return fail(error);
   }
+}
+
+async function answerLater(
+  request: WorkerRequest,
+  result: PromiseLike<HandlerResult>,
+): Promise<void> {
+  const pending = answer(request, await result);
+  if (pending !== undefined) await pending;
+}
+
+async function failed(
+  request: WorkerRequest,
+  error: unknown,
+  onError: RequestErrorHandler | undefined,
+  logger: Logger,
+): Promise<void> {
+  const expected = isBecauseAborted(error, request);
+  if (isLost(request) && expected) return;
+  const reason = cancellation(request);
+  if (reason !== undefined && expected) {
+    // Nobody gets it, but the request must end.
+    return await tell(request, new ServiceError(504, reason.message));
+  }
+  const told = takesErrors(request) ? serviceError(error) : undefined;
+  try {
+    if (await isDealtWith(error, request, onError)) return;
+    // Who throws a ServiceError has answered.
+    if (told === undefined || told !== error) {
+      log(logger, "The handler failed: {error}", error, request);
+    }
+  } catch (second) {
+    log(logger, "The handler failed: {error}", error, request);
+    if (!isBecauseAborted(second, request)) {
+      log(logger, "onError failed: {error}", second, request);
+    }
+  }
+  if (told === undefined) request.abandon();
+  else await tell(request, told);
+}
+
+/** Sends an error where there is still someone to send it to. */
+async function tell(request: WorkerRequest, error: ServiceError): Promise<void> {
+  if (isOver(request)) return;
+  // Only the loss of the connection can make it fail, and then it does not matter.
+  await request.fail(error.code, error.message, error.details).catch(() => {});
+}
+
+function serviceError(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error;
+  return new ServiceError(500, error instanceof Error ? error.message : String(error));
 }
 
 async function isDealtWith(
@@ -85,21 +144,17 @@ async function isDealtWith(
   return true;
 }
 
-async function answer(request: WorkerRequest, result: HandlerResult): Promise<void> {
+function answer(request: WorkerRequest, result: HandlerResult): Promise<void> | undefined {
   if (result === undefined) {
-    if (!request.isAnswered) await request.final();
-  } else if (
-    typeof result === "string" || result instanceof Uint8Array || Array.isArray(result)
-  ) {
-    await request.final(result as Body);
-  } else if (isIterable(result)) {
-    await answerFrom(request, result);
-  } else {
-    const shown = Deno.inspect(result, { depth: 0 });
-    throw new TypeError(
-      `A handler returns a body, an iterable of bodies, or nothing, got ${shown}`,
-    );
+    // What fail() left undone is dealt with by who was told.
+    return request.isAnswered || hasFailed(request) ? undefined : finish(request, undefined);
   }
+  if (typeof result === "string" || result instanceof Uint8Array || Array.isArray(result)) {
+    return finish(request, result as Body);
+  }
+  if (isIterable(result)) return answerFrom(request, result);
+  const shown = Deno.inspect(result, { depth: 0 });
+  throw new TypeError(`A handler returns a body, an iterable of bodies, or nothing, got ${shown}`);
 }
 
 type Items = Exclude<HandlerResult, Body | void>;
@@ -109,8 +164,13 @@ async function answerFrom(request: WorkerRequest, items: Items): Promise<void> {
   const iterator = sequence(items);
   for (;;) {
     const { done, value } = await iterator.next();
-    if (done) return await answer(request, value as Body | void);
+    if (done) {
+      const pending = answer(request, value as Body | void);
+      return pending === undefined ? undefined : await pending;
+    }
     try {
+      const reason = cancellation(request);
+      if (reason !== undefined) throw reason;
       await request.partial(value);
     } catch (error) {
       // What it does at its end, and how that fails, is no answer to what went wrong first.
@@ -129,9 +189,14 @@ function isIterable(value: unknown): value is Items {
     (Symbol.asyncIterator in value || Symbol.iterator in value);
 }
 
-/** Whether a handler failed for no other reason than that its request was lost. */
-function isBecauseLost(error: unknown, request: WorkerRequest): boolean {
-  if (!request.signal.aborted) return false;
+function isThenable(value: unknown): value is PromiseLike<HandlerResult> {
+  return typeof value === "object" && value !== null &&
+    typeof (value as { then?: unknown }).then === "function";
+}
+
+/** Whether a handler failed for no other reason than that its request was lost or cancelled. */
+function isBecauseAborted(error: unknown, request: WorkerRequest): boolean {
+  if (!isLost(request) && cancellation(request) === undefined) return false;
   return error === request.signal.reason || error instanceof DisconnectedError ||
     error instanceof Error &&
       (error.name === "AbortError" || error.cause === request.signal.reason);

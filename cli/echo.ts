@@ -11,8 +11,12 @@
  * prints each frame of each reply on a line of stdout, on a terminal in green if the reply is what
  * was sent and in red if not.
  *
+ * With `--concurrency` the worker takes several requests at once, and the client keeps several in
+ * flight; its replies are then printed as they come.
+ *
  * They exit with 0 after they have done what they should, 1 if no reply came in time or libzmq
- * cannot be opened, 2 if the options are wrong.
+ * cannot be opened, 2 if the options are wrong, 3 if the service answered with an error, whose code
+ * and message are then a line of stderr.
  *
  * @module
  */
@@ -24,8 +28,8 @@ import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { command, constant, flag, option } from "@optique/core/primitives";
 import { choice, string } from "@optique/core/valueparser";
 import { Client } from "../client.ts";
-import { type DialectName, DIALECTS } from "../codec.ts";
-import { MdpError } from "../errors.ts";
+import { MdpError, ServiceError } from "../errors.ts";
+import type { DialectOption } from "../options.ts";
 import { Worker } from "../worker.ts";
 import {
   ANY_OPTIONS,
@@ -40,6 +44,9 @@ import { stopSignal } from "./signals.ts";
 import { count, duration, endpoint, inSeconds } from "./values.ts";
 
 const NAME = "majortomo-echo";
+/** The exit code when the service answered with an error. */
+const SERVICE_ERROR = 3;
+const DIALECT_OPTIONS: readonly DialectOption[] = ["auto", "multiplexed", "rfc", "majortomo"];
 
 const PROGRAM: Program = {
   name: NAME,
@@ -78,10 +85,11 @@ Default: tcp://127.0.0.1:5555.`,
   dialect: optional(
     option(
       "--dialect",
-      choice(Object.keys(DIALECTS) as DialectName[], { metavar: "DIALECT" }),
+      choice(DIALECT_OPTIONS, { metavar: "DIALECT" }),
       {
         description:
-          message`What to speak: rfc, or majortomo for a broker in Python. Default: rfc.`,
+          message`What to speak: auto (multiplexed if the broker can, else rfc), multiplexed, rfc, \
+or majortomo for a broker in Python. Default: rfc.`,
       },
     ),
   ),
@@ -130,15 +138,21 @@ const CLIENT = object({
   ),
   repeat: withDefault(
     option("-r", "--repeat", count(0), {
-      description: message`Send it so many times, one after the other. Default: 1.`,
+      description: message`Send it so many times. Default: 1.`,
     }),
     1,
   ),
-  delay: withDefault(
-    option("-d", "--delay", DELAY, {
-      description: message`Wait so long between them. Default: 0.5.`,
+  concurrency: withDefault(
+    option("-j", "--concurrency", count(1, 65_535), {
+      description: message`Keep so many in flight. Default: 1, one after the other.`,
     }),
-    500,
+    1,
+  ),
+  delay: optional(
+    option("-d", "--delay", DELAY, {
+      description: message`Wait so long after a reply before the next. Default: 0.5, and 0 with \
+several in flight.`,
+    }),
   ),
   timeout: optional(map(
     option("-t", "--timeout", duration(0), {
@@ -165,7 +179,7 @@ const OPTIONS = merge(
 interface Common {
   broker?: readonly string[];
   service: string;
-  dialect?: DialectName;
+  dialect?: DialectOption;
 }
 
 /**
@@ -184,6 +198,10 @@ export function main(args: readonly string[]): Promise<number> {
       else await runClient(parsed);
       return EXIT.ok;
     } catch (error) {
+      if (error instanceof ServiceError) {
+        console.error(`${error.code} ${printableText(error.message)}`);
+        return SERVICE_ERROR;
+      }
       if (!(error instanceof MdpError)) throw error;
       cliLogger.fatal(error.message);
       return EXIT.failure;
@@ -224,23 +242,35 @@ async function runWorker(
 }
 
 async function runClient(
-  { broker, service, dialect, frames, repeat, delay, timeout }: Common & {
+  { broker, service, dialect, frames, repeat, timeout, concurrency, delay }: Common & {
     frames: readonly string[];
     repeat: number;
-    delay: number;
+    concurrency: number;
+    delay?: number;
     timeout?: number;
   },
 ): Promise<void> {
-  await using client = new Client({ broker, dialect, timeout });
+  await using client = new Client({ broker, dialect, timeout, maxInFlight: concurrency });
   const color = Deno.stdout.isTerminal() && !Deno.noColor;
   const sent = frames.map((frame) => new TextEncoder().encode(frame));
-  for (let i = 0; i < repeat; i++) {
-    if (i > 0) await pause(delay);
-    const reply = await client.request(service, sent);
-    const paint = color ? `\x1b[3${isEqual(reply.frames, sent) ? 2 : 1}m` : "";
-    for (const frame of reply.frames) {
-      console.log(paint + printable(frame) + (color ? "\x1b[0m" : ""));
+  const wait = delay ?? (concurrency === 1 ? 500 : 0);
+  let left = repeat;
+  const send = async () => {
+    while (left > 0) {
+      left--;
+      const reply = await client.request(service, sent);
+      const paint = color ? `\x1b[3${isEqual(reply.frames, sent) ? 2 : 1}m` : "";
+      for (const frame of reply.frames) {
+        console.log(paint + printable(frame) + (color ? "\x1b[0m" : ""));
+      }
+      if (left > 0 && wait > 0) await pause(wait);
     }
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(concurrency, repeat) }, send));
+  } finally {
+    // After a failure nothing more is sent.
+    left = 0;
   }
 }
 
@@ -258,11 +288,15 @@ function isEqual(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
 function printable(frame: Uint8Array): string {
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(frame);
-    return text.replace(/(?!\t)[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, escape);
+    return printableText(text);
   } catch {
     return Array.from(frame, (byte) => String.fromCharCode(byte)).join("")
       .replace(/[^ -~\t]/g, escape);
   }
+}
+
+function printableText(text: string): string {
+  return text.replace(/(?!\t)[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, escape);
 }
 
 function escape(character: string): string {

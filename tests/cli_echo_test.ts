@@ -56,7 +56,15 @@ Deno.test("`echo` worker reverses frames and their bytes when garbage is asked f
 
 Deno.test("`echo` client prints frames that no terminal could be fooled with", async () => {
   await using broker = RawSocket.router();
-  await using client = start(ECHO, ["client", "-b", broker.endpoint, "-m", "x"]);
+  await using client = start(ECHO, [
+    "client",
+    "--dialect",
+    "rfc",
+    "-b",
+    broker.endpoint,
+    "-m",
+    "x",
+  ]);
   const [id] = await broker.receive();
   const control = "a\tb\nc\x1b[31m\u202e\\";
   broker.send(id!, "MDPC02", [3], "mdp-echo", control, [0x41, 0xff, 0x0d], "日本");
@@ -110,7 +118,16 @@ Deno.test("`echo` client exits with 1 and says why in a line when no reply comes
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   Deno.test(`\`echo\` worker sends DISCONNECT and exits with 0 when it gets ${signal}`, async () => {
     await using broker = RawSocket.router();
-    await using worker = start(ECHO, ["worker", "-b", broker.endpoint, "-i", "1", "-t", "5"]);
+    await using worker = start(ECHO, [
+      "worker",
+      "--dialect=rfc",
+      "-b",
+      broker.endpoint,
+      "-i",
+      "1",
+      "-t",
+      "5",
+    ]);
     const [id, ...ready] = await broker.receive();
     assertFrames(ready, ["MDPW02", [1], "mdp-echo"]);
     broker.send(id!, "MDPW02", [5]);
@@ -122,9 +139,72 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 
 Deno.test("`echo` worker heartbeats at the interval that it is told", async () => {
   await using broker = RawSocket.router();
-  await using _worker = start(ECHO, ["worker", "-b", broker.endpoint, "-i", "50ms"]);
+  await using _worker = start(ECHO, [
+    "worker",
+    "--dialect=rfc",
+    "-b",
+    broker.endpoint,
+    "-i",
+    "50ms",
+  ]);
   const [id] = await broker.receive();
   for (let i = 0; i < 3; i++) assertFrames(await broker.receive(), [id!, "MDPW02", [5]]);
+});
+
+Deno.test("`echo` client keeps as many in flight as it is told, and the worker takes them at once", async () => {
+  const { broker, endpoint } = await startBroker(["-V"]);
+  await using _ = broker;
+  await using _worker = await startWorker(endpoint, broker, ["-j", "8", "-d", "300ms"]);
+  const start = performance.now();
+  const { code, stdout } = await run(ECHO, [
+    "-b",
+    endpoint,
+    "client",
+    "-m",
+    "hello",
+    "-r",
+    "16",
+    "-j",
+    "8",
+  ]);
+  const elapsed = performance.now() - start;
+  assert.equal(code, 0);
+  assert.deepEqual(stdout, Array.from({ length: 16 }, () => "hello"));
+  assert.ok(elapsed < 16 * 300, `it took ${elapsed} ms`);
+});
+
+for (const dialect of ["multiplexed", "rfc"]) {
+  Deno.test(`\`echo\` worker and client speak ${dialect} when they are told to`, async () => {
+    const { broker, endpoint } = await startBroker(["-V"]);
+    await using _ = broker;
+    const option = ["--dialect", dialect];
+    await using _worker = await startWorker(endpoint, broker, option);
+    const { code, stdout } = await run(ECHO, ["-b", endpoint, "client", ...option, "-m", "x"]);
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: ["x"] });
+  });
+}
+
+Deno.test("`echo` client exits with 3 and prints code and message when the service fails", async () => {
+  await using broker = RawSocket.router();
+  await using client = start(ECHO, [
+    "--dialect=multiplexed",
+    "client",
+    "-b",
+    broker.endpoint,
+    "-m",
+    "x",
+  ]);
+  const [id, request] = await broker.receive();
+  // The same control frame with the command ERROR and the value 418.
+  const error = request!.slice();
+  error.set([4, 0], 6);
+  error.set([0, 0, 418 >> 8, 418 & 0xff], 16);
+  broker.send(id!, error, "I am a teapot\x1b");
+  assert.deepEqual(await client.ended(), {
+    code: 3,
+    stdout: [],
+    stderr: ["418 I am a teapot\\x1b"],
+  });
 });
 
 /** Arguments that are wrong, and what is said of them. */
@@ -149,7 +229,7 @@ ipc:///run/majortomo.sock, but got "localhost"',
   ],
   [
     ["--dialect", "mdp1", "worker"],
-    '`--dialect`: Expected one of "rfc" and "majortomo", but got "mdp1"',
+    '`--dialect`: Expected one of "auto", "multiplexed", "rfc", and "majortomo", but got "mdp1"',
   ],
   [
     ["worker", "-j", "0"],

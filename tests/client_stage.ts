@@ -35,7 +35,13 @@ export class ClientStage {
 
   /** A client; its pauses are short. */
   client(options: ClientOptions = {}): Client {
-    const client = new Client({ broker: this.endpoint, backoff: 1, maxBackoff: 5, ...options });
+    const client = new Client({
+      broker: this.endpoint,
+      dialect: "rfc",
+      backoff: 1,
+      maxBackoff: 5,
+      ...options,
+    });
     this.#clients.push(client);
     // A test that fails leaves calls behind, and is to fail with its own error, not with theirs.
     const request = client.request.bind(client), stream = client.stream.bind(client);

@@ -303,7 +303,7 @@ Deno.test("`request` reaches a broker that is bound later, when its timeout allo
   const before = RawSocket.router();
   const { endpoint } = before;
   await before.close();
-  await using client = new Client(endpoint);
+  await using client = new Client({ broker: endpoint, dialect: "rfc" });
   const reply = client.request("echo", "early");
   await using router = await whenFree(() => RawSocket.router(endpoint));
   const { answer } = await asked(router, C, REQUEST, "echo", "early");

@@ -18,7 +18,13 @@ class Trio {
 
   async serve(handler: RequestHandler, options: Partial<WorkerOptions> = {}): Promise<Worker> {
     const { registered } = this.broker.stats().workers;
-    const worker = new Worker({ broker: this.endpoint, service: "echo", backoff: 10, ...options });
+    const worker = new Worker({
+      broker: this.endpoint,
+      service: "echo",
+      dialect: "rfc",
+      backoff: 10,
+      ...options,
+    });
     this.workers.push(worker);
     worker.serve(handler);
     await this.registered(registered + (options.concurrency ?? 1));
@@ -64,7 +70,7 @@ Deno.test("the broker finds no fault with a worker when many requests are answer
   const stats = trio.broker.stats();
   assert.equal(stats.answered, 500);
   assert.equal(stats.workers.registered, 8);
-  assert.deepEqual(Object.values(stats.invalid), [0, 0, 0, 0, 0, 0]);
+  assert.ok(Object.values(stats.invalid).every((count) => count === 0));
   assert.equal(stats.unknown, 0);
 });
 
@@ -77,7 +83,6 @@ Deno.test("a request goes to another worker when the handler of the first fails"
   }, { backoff: 60_000, maxBackoff: 60_000 });
   const reply = trio.client.request("echo", "hello");
   await until(() => failures === 1, "the first has it");
-  await trio.registered(0);
   await trio.serve((request) => `${request.text()} from the second`);
   assert.equal((await reply).text(), "hello from the second");
   assert.equal(failing.isConnected, false);
@@ -191,6 +196,7 @@ Deno.test("`partial` waits, and loses nothing, when the broker does not take wha
   const worker = new Worker({
     broker: router.bind("tcp://127.0.0.1:*"),
     service: "echo",
+    dialect: "rfc",
     heartbeatInterval: 3_600_000,
   });
   let sent = 0;
@@ -234,7 +240,7 @@ Deno.test({
     await using broker = new FakeBroker();
     const program = `
       import { Worker } from ${JSON.stringify(import.meta.resolve("../worker.ts"))};
-      const worker = new Worker({ broker: Deno.args[0], service: "echo" });
+      const worker = new Worker({ broker: Deno.args[0], service: "echo", dialect: "rfc" });
       worker.stopOnSignal();
       await worker.serve(async (request) => {
         await request.partial("working");

@@ -110,6 +110,7 @@ export class FakeBroker {
     return new Worker({
       broker: this.endpoint,
       service: "echo",
+      dialect: "rfc",
       heartbeatInterval: 3_600_000,
       backoff: 10,
       drain: 0,

@@ -315,6 +315,7 @@ Deno.test("`Worker` keeps trying, and piles nothing up, when no broker is there 
   const directory = await Deno.makeTempDir({ prefix: "mdp" });
   const endpoint = `ipc://${directory}/broker`;
   await using worker = new Worker({
+    dialect: "rfc",
     broker: endpoint,
     service: "echo",
     heartbeatInterval: 20,

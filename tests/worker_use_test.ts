@@ -500,21 +500,21 @@ Deno.test("`serve` resolves after the handler's end when that comes after its FI
   await using broker = new FakeBroker();
   const worker = broker.worker({ drain: 60_000 });
   const gate = Promise.withResolvers<void>();
-  let isServed = false;
+  let isOver = false;
   const served = worker.serve(async (request) => {
     await request.final("answer");
     await gate.promise;
+    isOver = true;
   });
-  served.then(() => isServed = true);
   const peer = await broker.ready();
   peer.request("c", "1");
   await peer.expect("MDPW02", FINAL, "c", "", "answer");
   const closed = worker.close();
   await peer.expect("MDPW02", DISCONNECT);
-  await pause(50);
-  assert.equal(isServed, false);
+  await pause(20);
   gate.resolve();
   await soon(Promise.all([closed, served]), "the end");
+  assert.equal(isOver, true);
 });
 
 Deno.test("`serve` resolves after an orderly stop when its signal is aborted", async () => {

@@ -1,0 +1,442 @@
+/**
+ * The connection of a client to one broker in the multiplexed dialect: it carries any number of
+ * requests, each with an id.
+ *
+ * ```text
+ *              connect()          it stands          200
+ *   unconnected ─────► connecting ─────────► asking ─────► up
+ *        ▲                 │ it stands,        │ anything else,
+ *        │                 │ not to be asked   │ or silence for a second
+ *        │                 └─────────► up      ▼
+ *        │  lost, DISCONNECT                 RFC 18
+ *        └───────────── from all of them ──────┘
+ * ```
+ *
+ * Lost is a connection that is gone, or on which nothing came for the heartbeat timeout while
+ * requests were in flight. Then those are void. Those that were not sent wait for the next
+ * connection, which is made at once; but after a pause if that is lost too before it answered
+ * anything, and after a DISCONNECT: a broker that stops may still listen.
+ *
+ * @module
+ */
+
+import { getLogger } from "@logtape/logtape";
+import {
+  type CommandAtClient,
+  decodeAtClient,
+  encode,
+  MULTIPLEXED,
+  type RequestCommand,
+  RFC,
+} from "./codec.ts";
+import { Complaints } from "./complaints.ts";
+import { Connection } from "./connection.ts";
+import { type ProtocolError, ServiceError, TimeoutError } from "./errors.ts";
+import { type Outgoing, quote, type Receiver } from "./line.ts";
+import { backoffPause, type ResolvedClientOptions } from "./options.ts";
+import type { Exchange } from "./pool.ts";
+import { ReplyPart } from "./reply.ts";
+
+const logger = getLogger(["majortomo", "client"]);
+
+/** What a broker is asked to find out whether it speaks this dialect. */
+const QUESTION = new TextEncoder().encode("mmi.multiplexed");
+const YES = "200";
+const EMPTY = new Uint8Array(0);
+/** How long it may take to answer, in ms. */
+const PATIENCE = 1_000;
+/** How long a DISCONNECT may take to leave, in ms. */
+const COURTESY = 100;
+/** The longest time to live that the wire can carry, in ms. */
+const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
+const STOPPING = 503, TOO_LATE = 504;
+
+/** What control frames are written to: libzmq copies them when they are sent. */
+const control = new Uint8Array(20);
+
+/** What a {@linkcode Link} needs of its owner. */
+export interface LinkOwner {
+  /** Sends a request in RFC 18's way. */
+  openPlainly(
+    endpoint: string,
+    request: Outgoing,
+    receiver: Receiver,
+    deadlineAt: number,
+  ): Exchange;
+  /** The connection was lost while RFC 18 was spoken. */
+  onPlainLoss(endpoint: string, why: string): void;
+  /** A connection was closed; the promise is of its end. */
+  onClosing(closed: Promise<void>): void;
+}
+
+/** The connection to one broker, made anew after each loss. */
+export class Link {
+  /** Where the broker is. */
+  readonly endpoint: string;
+  readonly #options: ResolvedClientOptions;
+  readonly #owner: LinkOwner;
+  readonly #complaints = new Complaints();
+  #state: "unconnected" | "connecting" | "asking" | "up" | "plain" | "closed" = "unconnected";
+  #connection: Connection<CommandAtClient> | undefined;
+  /** Those that were not sent yet, in order. */
+  readonly #waiting = new Set<LinkExchange>();
+  /** Those that were, by their ids. */
+  readonly #inFlight = new Map<number, LinkExchange>();
+  #lastId = 0;
+  /** How often it was lost since a broker has answered a request. */
+  #losses = 0;
+  /** The pause before the next connection, or the wait for an answer to the question. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The next heartbeat, if one is to be sent. */
+  #heartbeatTimer: ReturnType<typeof setTimeout> | undefined;
+  #heardAt = 0;
+  /** Whether something came since `#heardAt` was set. */
+  #heard = false;
+  /** How many messages have come. */
+  #received = 0;
+
+  /** Is not connected; it is with the first request. */
+  constructor(endpoint: string, options: ResolvedClientOptions, owner: LinkOwner) {
+    this.endpoint = endpoint;
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  /**
+   * Sends a request as soon as it can be.
+   *
+   * @param deadlineAt Until when the answer is of use, as `performance.now()` tells it.
+   * @throws {ZmqError} If libzmq refuses the endpoint, or another socket.
+   */
+  open(request: Outgoing, receiver: Receiver, deadlineAt: number): Exchange {
+    if (this.#state === "plain") {
+      return this.#owner.openPlainly(this.endpoint, request, receiver, deadlineAt);
+    }
+    if (this.#state === "unconnected" && this.#timer === undefined) this.#connect();
+    const exchange = new LinkExchange(this, request, receiver, deadlineAt);
+    if (this.#state === "up") this.#send(exchange);
+    else this.#waiting.add(exchange);
+    return exchange;
+  }
+
+  /** Hands on what has come already. */
+  poll(): void {
+    this.#connection?.poll();
+  }
+
+  /** Gives a request up. */
+  abandon(exchange: LinkExchange): void {
+    if (exchange.id === 0) {
+      this.#waiting.delete(exchange);
+      return;
+    }
+    if (!this.#inFlight.delete(exchange.id)) return;
+    this.#tell(
+      encode(
+        { side: "client", command: "cancel", dialect: MULTIPLEXED, id: exchange.id },
+        control,
+      ),
+    );
+  }
+
+  /** Ends it for good. Requests in flight are given up; nobody is told. */
+  close(): void {
+    if (this.#state === "up") {
+      const dialect = MULTIPLEXED;
+      this.#tell(encode({ side: "client", command: "disconnect", dialect }, control));
+    }
+    // That is a courtesy, and not worth a wait if the broker has just gone.
+    this.#disconnect(this.#state === "up" ? Math.min(this.#options.linger, COURTESY) : 0);
+    this.#state = "closed";
+    this.#waiting.clear();
+    this.#inFlight.clear();
+  }
+
+  #connect(): void {
+    const connection = new Connection<CommandAtClient>({
+      endpoint: this.endpoint,
+      linger: 0,
+      maxMessageSize: this.#options.maxMessageSize,
+      decode: (frames) => decodeAtClient(frames, this.#state === "up" ? MULTIPLEXED : RFC),
+      onCommand: (command) => this.#handle(command),
+      onInvalid: (error) => this.#refuse(error),
+      onMonitor: (event) => {
+        if (event === "connected") return this.#connected();
+        this.#drain();
+        // What was read may have ended it.
+        if (this.#connection === connection) this.#lose("was lost");
+      },
+    });
+    this.#connection = connection;
+    this.#state = "connecting";
+    logger.debug("Connecting to the broker at {endpoint}", { endpoint: this.endpoint });
+  }
+
+  #connected(): void {
+    if (this.#state !== "connecting") return;
+    if (this.#options.multiplexed === "insist") return this.#rise();
+    this.#state = "asking";
+    this.#connection!.send(
+      encode({
+        side: "client",
+        command: "request",
+        dialect: RFC,
+        service: QUESTION,
+        body: [EMPTY],
+      }),
+    );
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#drain();
+      if (this.#state === "asking") this.#fall();
+    }, PATIENCE);
+  }
+
+  /** The multiplexed dialect is spoken from now on. */
+  #rise(): void {
+    this.#stopTimer();
+    this.#state = "up";
+    this.#lastId = 0;
+    for (const exchange of this.#waiting) this.#send(exchange);
+    this.#waiting.clear();
+  }
+
+  /** RFC 18 is spoken until the connection is lost. This one stays, to tell when that is. */
+  #fall(): void {
+    this.#stopTimer();
+    this.#state = "plain";
+    logger.debug("The broker at {endpoint} speaks RFC 18 only", { endpoint: this.endpoint });
+    for (const exchange of [...this.#waiting]) {
+      if (this.#waiting.delete(exchange)) exchange.goPlainly(this.#owner);
+    }
+  }
+
+  #send(exchange: LinkExchange): void {
+    const { request, deadlineAt } = exchange;
+    const id = exchange.id = ++this.#lastId;
+    let timeToLive = 0;
+    if (deadlineAt !== Infinity) {
+      const left = Math.ceil(deadlineAt - performance.now());
+      timeToLive = Math.min(Math.max(1, left), MAX_TIME_TO_LIVE);
+    }
+    const { noWait, once } = request.options;
+    const command: RequestCommand = {
+      side: "client",
+      command: "request",
+      dialect: MULTIPLEXED,
+      id,
+      timeToLive,
+      noWait,
+      once,
+      service: request.service,
+      headers: request.headers,
+      body: request.body,
+    };
+    this.#inFlight.set(id, exchange);
+    if (this.#inFlight.size === 1) this.#watch();
+    this.#tell(encode(command, control));
+  }
+
+  /** Sends frames that begin with `control`, which need one of their own if they have to wait. */
+  #tell(frames: Uint8Array[]): void {
+    if (this.#connection?.send(frames) !== undefined) frames[0] = control.slice();
+  }
+
+  #handle(command: CommandAtClient): void {
+    this.#heard = true;
+    this.#received++;
+    if (this.#state !== "up") {
+      if (this.#state !== "asking" || command.command !== "final") return;
+      const yes = command.body.length > 0 && new TextDecoder().decode(command.body[0]) === YES;
+      return yes ? this.#rise() : this.#fall();
+    }
+    switch (command.command) {
+      case "heartbeat":
+        return;
+      case "disconnect":
+        return this.#lose("was ended by the broker", true);
+    }
+    const id = command.id as number;
+    const exchange = this.#inFlight.get(id);
+    // Its answer crossed the CANCEL.
+    if (exchange === undefined) return;
+    if (command.command !== "partial") {
+      this.#inFlight.delete(id);
+      exchange.isOver = true;
+    }
+    if (command.command !== "error") {
+      this.#losses = 0;
+      exchange.receiver.onPart(new ReplyPart(command.command, command.body, command.headers));
+      return;
+    }
+    const message = new TextDecoder().decode(command.message);
+    const error = new ServiceError(command.code, message, command.details);
+    if (command.code === STOPPING) exchange.receiver.onVoid("was refused", error);
+    else {
+      this.#losses = 0;
+      exchange.receiver.onError(command.code === TOO_LATE ? late(exchange.request, error) : error);
+    }
+  }
+
+  #refuse(error: ProtocolError): void {
+    this.#heard = true;
+    this.#received++;
+    // To the question; it does not count what is wrong with it.
+    if (this.#state === "asking") return this.#fall();
+    const { endpoint } = this;
+    const omitted = this.#complaints.admit(error.kind, performance.now());
+    if (this.#state !== "up" || omitted === undefined) return;
+    logger.warn("Dropped an invalid message from {endpoint}: {message}", {
+      endpoint,
+      message: error.message,
+      omitted,
+    });
+  }
+
+  /** Reads all that has come, so that no answer is void that is there already. */
+  #drain(): void {
+    for (let before = -1; before !== this.#received;) {
+      before = this.#received;
+      this.#connection?.poll();
+    }
+  }
+
+  /** @param told Whether the broker is still there: it is not to be asked again at once. */
+  #lose(why: string, told = false): void {
+    const { endpoint } = this;
+    const before = this.#state;
+    const lost = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    this.#disconnect(0);
+    logger.warn("The connection to the broker at {endpoint} {why}", {
+      endpoint,
+      why,
+      requests: lost.length,
+    });
+    // Whoever is told may want another connection at once: it must be clear by then when.
+    this.#pause(told);
+    if (before === "plain") this.#owner.onPlainLoss(endpoint, why);
+    for (const exchange of lost) {
+      exchange.isOver = true;
+      exchange.receiver.onVoid(why);
+    }
+  }
+
+  /** Has the next connection made when that is due, if one is wanted then. */
+  #pause(told: boolean): void {
+    const { backoff, maxBackoff } = this.#options;
+    if (this.#losses++ > 0 || told) {
+      const attempt = Math.max(0, this.#losses - 2);
+      const pause = backoffPause(attempt, backoff, maxBackoff, Math.random());
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined;
+        this.#reconnect();
+      }, pause);
+    } else this.#reconnect();
+  }
+
+  #reconnect(): void {
+    if (this.#waiting.size === 0) return;
+    try {
+      this.#connect();
+    } catch (error) {
+      for (const exchange of this.#waiting) {
+        exchange.isOver = true;
+        exchange.receiver.onError(error as Error);
+      }
+      this.#waiting.clear();
+    }
+  }
+
+  #disconnect(linger: number): void {
+    this.#stopTimer();
+    clearTimeout(this.#heartbeatTimer);
+    this.#heartbeatTimer = undefined;
+    this.#state = "unconnected";
+    if (this.#connection !== undefined) this.#owner.onClosing(this.#connection.close(linger));
+    this.#connection = undefined;
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Something is in flight from now on: heartbeats are due, and the broker's silence counts. */
+  #watch(): void {
+    this.#heardAt = performance.now();
+    this.#heard = false;
+    this.#heartbeatTimer ??= this.#beatAfter(this.#options.heartbeatInterval);
+  }
+
+  #beatAfter(milliseconds: number): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.#beat(), milliseconds);
+  }
+
+  #beat(): void {
+    this.#heartbeatTimer = undefined;
+    if (this.#inFlight.size === 0) return;
+    // If the event loop was busy, a word may be there and not have been seen.
+    if (!this.#heard) this.#drain();
+    if (this.#state !== "up" || this.#inFlight.size === 0) return;
+    const now = performance.now();
+    const { heartbeatInterval, heartbeatTimeout } = this.#options;
+    if (this.#heard) this.#heardAt = now;
+    this.#heard = false;
+    const left = this.#heardAt + heartbeatTimeout - now;
+    if (left <= 0) return this.#lose(`was silent for ${heartbeatTimeout} ms`);
+    this.#tell(encode({ side: "client", command: "heartbeat", dialect: MULTIPLEXED }, control));
+    this.#heartbeatTimer = this.#beatAfter(Math.min(heartbeatInterval, Math.ceil(left)));
+  }
+}
+
+/** A request on a link. */
+class LinkExchange implements Exchange {
+  /** What the broker knows it by; 0 while it was not sent. */
+  id = 0;
+  /** Whether nothing more comes. */
+  isOver = false;
+  readonly request: Outgoing;
+  readonly receiver: Receiver;
+  readonly deadlineAt: number;
+  readonly #link: Link;
+  /** What it is instead, in RFC 18's way. */
+  #plain: Exchange | undefined;
+
+  constructor(link: Link, request: Outgoing, receiver: Receiver, deadlineAt: number) {
+    this.#link = link;
+    this.request = request;
+    this.receiver = receiver;
+    this.deadlineAt = deadlineAt;
+  }
+
+  goPlainly(owner: LinkOwner): void {
+    try {
+      const { request, receiver, deadlineAt } = this;
+      this.#plain = owner.openPlainly(this.#link.endpoint, request, receiver, deadlineAt);
+    } catch (error) {
+      this.isOver = true;
+      this.receiver.onError(error as Error);
+    }
+  }
+
+  poll(): void {
+    if (this.#plain !== undefined) this.#plain.poll();
+    else if (!this.isOver) this.#link.poll();
+  }
+
+  abandon(): void {
+    if (this.#plain !== undefined) return this.#plain.abandon();
+    if (this.isOver) return;
+    this.isOver = true;
+    this.#link.abandon(this);
+  }
+}
+
+function late({ service }: Outgoing, cause: ServiceError): TimeoutError {
+  const error = new TimeoutError(
+    `The request for service ${quote(service)} was not answered in time: ${cause.message}`,
+  );
+  error.cause = cause;
+  return error;
+}

@@ -1,0 +1,154 @@
+// How the client finds out whether a broker speaks the multiplexed dialect, and what it does if
+// not: MULTIPLEX.md, "Finding out".
+
+import assert from "node:assert/strict";
+import { DisconnectedError, StateError } from "../client.ts";
+import {
+  asked,
+  assertFails,
+  bytes,
+  C,
+  ClientStage,
+  FINAL,
+  REQUEST,
+  whenFree,
+} from "./client_stage.ts";
+import { assertFrames, RawSocket } from "./raw.ts";
+
+const QUESTION = [C, REQUEST, "mmi.multiplexed", ""] as const;
+const answered = (code: string) => [C, FINAL, "mmi.multiplexed", code] as const;
+
+/** A REQUEST or FINAL of the multiplexed dialect. */
+function control(command: number, id: number): Uint8Array {
+  return new Uint8Array([...bytes("MDPCX1"), command, ...Array(8).fill(0), id, 0, 0, 0, 0]);
+}
+
+Deno.test('Finding out: "auto" asks first, and speaks the dialect on the same socket after 200', async () => {
+  await using stage = new ClientStage();
+  const call = stage.client({ dialect: "auto" }).request("echo", "x");
+  const question = await asked(stage.router, ...QUESTION);
+  question.answer(...answered("200"));
+  const request = await asked(stage.router, control(1, 1), "echo", "x");
+  assert.equal(request.from, question.from);
+  request.answer(control(3, 1), "y");
+  assert.equal((await call).text(), "y");
+});
+
+Deno.test("Finding out: nothing is asked by default", async () => {
+  await using stage = new ClientStage();
+  stage.client({ dialect: undefined }).request("echo").catch(() => {});
+  assertFrames((await stage.router.receive()).slice(1, 4), [C, REQUEST, "echo"]);
+});
+
+Deno.test('Finding out: "auto" speaks RFC 18 after 501', async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ dialect: "auto" });
+  const calls = [client.request("echo", "a"), client.request("echo", "b")];
+  (await asked(stage.router, ...QUESTION)).answer(...answered("501"));
+  for (const body of ["a", "b"]) {
+    const [address, ...rest] = await stage.router.receive();
+    assertFrames(rest.slice(0, 3), [C, REQUEST, "echo"]);
+    stage.router.send(address!, C, FINAL, "echo", rest[3]!);
+    assert.ok(body);
+  }
+  assert.deepEqual((await Promise.all(calls)).map((reply) => reply.text()), ["a", "b"]);
+});
+
+Deno.test('Finding out: "auto" speaks RFC 18 after a second of silence, a late 200 notwithstanding', async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ dialect: "auto" });
+  const before = performance.now();
+  const call = client.request("echo", "x");
+  const question = await asked(stage.router, ...QUESTION);
+  const request = await asked(stage.router, C, REQUEST, "echo", "x");
+  const waited = performance.now() - before;
+  assert.ok(waited > 900 && waited < 5_000, `${waited} ms`);
+  question.answer(...answered("200"));
+  request.answer(C, FINAL, "echo", "y");
+  assert.equal((await call).text(), "y");
+  const next = client.request("echo", "z");
+  (await asked(stage.router, C, REQUEST, "echo", "z")).answer(C, FINAL, "echo");
+  await next;
+});
+
+Deno.test('Finding out: "auto" asks again when a broker of RFC 18 was lost, and its requests are sent again', async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const { endpoint } = router;
+  const call = stage.client({ dialect: "auto", broker: endpoint }).request("echo", "x");
+  (await asked(router, ...QUESTION)).answer(...answered("501"));
+  await asked(router, C, REQUEST, "echo", "x");
+  await router.close();
+  await using again = await whenFree(() => RawSocket.router(endpoint));
+  (await asked(again, ...QUESTION)).answer(...answered("200"));
+  (await asked(again, control(1, 1), "echo", "x")).answer(control(3, 1), "y");
+  assert.equal((await call).text(), "y");
+});
+
+Deno.test('Finding out: "auto" asks again when a multiplexed broker was lost', async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const { endpoint } = router;
+  const call = stage.client({ dialect: "auto", broker: endpoint }).request("echo", "x");
+  (await asked(router, ...QUESTION)).answer(...answered("200"));
+  await asked(router, control(1, 1), "echo", "x");
+  await router.close();
+  await using again = await whenFree(() => RawSocket.router(endpoint));
+  (await asked(again, ...QUESTION)).answer(...answered("501"));
+  (await asked(again, C, REQUEST, "echo", "x")).answer(C, FINAL, "echo", "y");
+  assert.equal((await call).text(), "y");
+});
+
+Deno.test('Finding out: "rfc" and "majortomo" never ask', async () => {
+  await using stage = new ClientStage();
+  stage.client({ dialect: "rfc" }).request("echo").catch(() => {});
+  await asked(stage.router, C, REQUEST, "echo", "");
+  stage.client({ dialect: "majortomo" }).request("echo").catch(() => {});
+  await asked(stage.router, "", C, [2], "echo", "");
+});
+
+for (const dialect of ["rfc", "majortomo", "auto"] as const) {
+  Deno.test(`\`noWait\`, \`once\` and \`headers\` are a StateError, and nothing is sent, when RFC 18 is spoken (${dialect})`, async () => {
+    await using stage = new ClientStage();
+    const client = stage.client({ dialect });
+    for (const [i, options] of [{ noWait: true }, { once: true }, { headers: {} }].entries()) {
+      const call = client.request("echo", "", options);
+      if (dialect === "auto" && i === 0) {
+        (await asked(stage.router, ...QUESTION)).answer(...answered("501"));
+      }
+      const name = Object.keys(options)[0]!;
+      await assertFails(call, StateError, new RegExp(`"echo".*${name}.*dialect`));
+    }
+    assert.equal(stage.router.unread.length, 0);
+  });
+}
+
+Deno.test("a dead broker is noticed at once when the dialect is RFC 18", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another(), second = stage.another();
+  const broker = [router.endpoint, second.endpoint];
+  const client = stage.client({ broker, timeout: 60_000 });
+  const first = client.request("echo", "1");
+  (await asked(router, C, REQUEST, "echo", "1")).answer(C, FINAL, "echo");
+  await first;
+  const call = client.request("echo", "x");
+  await asked(router, C, REQUEST, "echo", "x");
+  await router.close();
+  (await asked(second, C, REQUEST, "echo", "x")).answer(C, FINAL, "echo", "y");
+  assert.equal((await call).text(), "y");
+});
+
+Deno.test("a stream that has yielded fails when its broker of RFC 18 is gone", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const client = stage.client({ broker: router.endpoint });
+  const first = client.request("mmi.service", "x");
+  (await asked(router, C, REQUEST, "mmi.service", "x")).answer(C, FINAL, "mmi.service");
+  await first;
+  const parts = client.stream("report");
+  const part = parts.next();
+  (await asked(router, C, REQUEST, "report", "")).answer(C, [2], "report", "1");
+  await part;
+  await router.close();
+  await assertFails(parts.next(), DisconnectedError, /was lost/);
+});

@@ -53,7 +53,7 @@ test("its client and its worker talk through our broker", async () => {
   }
   const { answered, invalid, unknown } = stage.broker.stats();
   assert.equal(answered, BODIES.length);
-  assert.deepEqual([...Object.values(invalid), unknown], [0, 0, 0, 0, 0, 0, 0]);
+  assert.ok([...Object.values(invalid), unknown].every((count) => count === 0));
 });
 
 test("its worker answers a client of RFC 18 on our broker", async () => {

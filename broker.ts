@@ -631,15 +631,13 @@ export class Broker {
     template: string,
     properties: Record<string, unknown>,
   ): void {
-    const omitted = this.#complaints.admit(kind, performance.now());
-    if (omitted === undefined) return;
-    if (omitted === 0) this.#logger[level](template, properties);
-    else {
-      this.#logger[level](`${template} ({omitted} more like it were left out)`, {
-        ...properties,
-        omitted,
-      });
-    }
+    this.#complaints.log(
+      kind,
+      performance.now(),
+      (template, properties) => this.#logger[level](template, properties),
+      template,
+      properties,
+    );
   }
 }
 

@@ -48,6 +48,28 @@ export class Complaints {
   }
 
   /** Makes room for new kinds; not for each of a flood of them, since it looks at all. */
+  /**
+   * Logs a complaint, unless too many of its kind were just now.
+   *
+   * @param kind What it is about; may hold who it is about.
+   * @param now The time in ms.
+   * @param log Where it goes, e.g. a logger's `warn`.
+   * @param template The message, with `{…}` where a property stands.
+   * @param properties What stands there.
+   */
+  log(
+    kind: string,
+    now: number,
+    log: (template: string, properties: Record<string, unknown>) => void,
+    template: string,
+    properties: Record<string, unknown>,
+  ): void {
+    const omitted = this.admit(kind, now);
+    if (omitted === undefined) return;
+    if (omitted === 0) return log(template, properties);
+    log(`${template} ({omitted} more like it were left out)`, { ...properties, omitted });
+  }
+
   #sweep(now: number): void {
     if (now - this.#sweptAt < PERIOD) return;
     this.#sweptAt = now;

@@ -75,9 +75,9 @@ export class DisconnectedError extends MdpError {
 }
 
 /**
- * A service answered with an error instead of a reply. RFC 18 and majortomo's dialect have no
- * such answer; there the broker's refusals and a worker's failures show as a
- * {@linkcode TimeoutError}, except where a broker or a mock tells them.
+ * A service, or the broker for it, answered with an error instead of a reply, as the multiplexed
+ * dialect can; a worker's handler throws one to have it reach the caller. RFC 18 and majortomo's
+ * dialect have no such answer: there it shows as a {@linkcode TimeoutError}.
  */
 export class ServiceError extends MdpError {
   /** The name of the class. */

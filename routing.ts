@@ -50,6 +50,7 @@ import {
   type Refusal,
   type RoutingCounters,
   type RoutingOptions,
+  type Sent,
   type Shell,
   type WorkerEnd,
 } from "./routing_types.ts";
@@ -79,7 +80,7 @@ const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
 /** The state machine of one broker. */
 export class Routing<B> {
   readonly #shell: Shell<B>;
-  #options: RoutingOptions;
+  readonly #options: RoutingOptions;
   readonly #services = new Map<string, Service<B>>();
   readonly #workers = new Map<string, Worker<B>>();
   readonly #clients = new Map<string, Client<B>>();
@@ -160,7 +161,7 @@ export class Routing<B> {
     if (id !== 0 && this.#clients.get(client)?.requests.has(id)) {
       this.#refuse(client, service, terms, body, "duplicate");
       this.#dropAll(client, "cancelled", now);
-      this.#shell.controlClient(client, "disconnect");
+      this.#noteIfFull(client, this.#shell.controlClient(client, "disconnect"));
       return;
     }
     const found = this.#services.get(service);
@@ -343,7 +344,7 @@ export class Routing<B> {
       if (refused.heartbeat === worker.credit) worker.heardAt = now;
       else this.#end(worker, "violation", now);
     }
-    if (refused.request !== undefined) this.#shell.error(peer, refused.request, 400, reason);
+    if (refused.request !== undefined) this.#tell(peer, refused.request, [400, reason]);
   }
 
   /** A peer's connection is gone. */
@@ -398,18 +399,14 @@ export class Routing<B> {
     for (const client of clients) this.#shell.controlClient(client, "disconnect");
   }
 
-  /** Puts other rules in force, for all that comes from now on. */
-  configure(options: RoutingOptions): void {
-    this.#options = options;
-  }
-
   // ---- MMI, RFC 8 ----
 
   #askBroker(client: string, service: string, terms: RequestTerms, body: B): void {
     this.counters.mmi++;
     const text = this.#mmi.get(service)?.(body) ?? "501";
     this.#shell.discard(body);
-    this.#shell.answer(client, terms.dialect, terms.id ?? 0, service, text);
+    const sent = this.#shell.answer(client, terms.dialect, terms.id ?? 0, service, text);
+    if (terms.dialect === MULTIPLEXED) this.#noteIfFull(client, sent);
   }
 
   #serves(name: string): boolean {
@@ -436,7 +433,7 @@ export class Routing<B> {
     this.#shell.report({ type: "request refused", client, service, reason });
     if (terms.dialect !== MULTIPLEXED) return;
     const error = REFUSALS[reason];
-    if (error !== undefined) this.#shell.error(client, terms.id!, ...error);
+    if (error !== undefined) this.#tell(client, terms.id!, error);
   }
 
   /** Its FINAL or ERROR has been sent. */
@@ -451,7 +448,7 @@ export class Routing<B> {
     const { client, service, dialect, id } = request;
     this.#shell.report({ type: "request dropped", client, service: service.name, reason });
     const error = DROPS[reason];
-    if (dialect === MULTIPLEXED && error !== undefined) this.#shell.error(client, id, ...error);
+    if (dialect === MULTIPLEXED && error !== undefined) this.#tell(client, id, error);
   }
 
   #expire(request: Request<B>, reason: "no worker" | "late"): void {
@@ -460,7 +457,7 @@ export class Routing<B> {
     const { client, service, dialect, id } = request;
     this.#shell.report({ type: "request expired", client, service: service.name, reason });
     if (dialect !== MULTIPLEXED) return;
-    this.#shell.error(client, id, 504, reason === "late" ? "Time to live has passed" : "No worker");
+    this.#tell(client, id, [504, reason === "late" ? "Time to live has passed" : "No worker"]);
   }
 
   /** Nobody wants its answer: dropped, and cancelled where that can be said. */
@@ -476,7 +473,7 @@ export class Routing<B> {
     const reason = sent === "full" ? "clientFull" : "clientGone";
     if (request.dialect !== MULTIPLEXED) return this.#drop(request, reason);
     // All that it has in flight is void, and it is to be told as soon as it can be.
-    if (sent === "full") this.#broken.add(request.client);
+    this.#noteIfFull(request.client, sent);
     this.#dropAll(request.client, reason, now);
   }
 
@@ -516,6 +513,16 @@ export class Routing<B> {
     else this.#deadlines.schedule(request, at);
   }
 
+  /** Sends a multiplexed client an ERROR of the broker's own. */
+  #tell(client: string, id: Id, [code, message]: Notice): void {
+    this.#noteIfFull(client, this.#shell.error(client, id, code, message));
+  }
+
+  /** What a multiplexed client did not take is lost to it: it is broken, and told when it can be. */
+  #noteIfFull(client: string, sent: Sent): void {
+    if (sent === "full") this.#broken.add(client);
+  }
+
   /** A multiplexed client was heard. True if it is broken: told DISCONNECT, and not to be served. */
   #heard(client: string, now: number): boolean {
     if (!this.seesGone) {
@@ -523,7 +530,8 @@ export class Routing<B> {
       if (known !== undefined) known.heardAt = now;
     }
     if (this.#broken.size === 0 || !this.#broken.has(client)) return false;
-    if (this.#shell.controlClient(client, "disconnect") === "sent") this.#broken.delete(client);
+    this.#dropAll(client, "clientFull", now);
+    if (this.#shell.controlClient(client, "disconnect") !== "full") this.#broken.delete(client);
     return true;
   }
 
@@ -792,15 +800,18 @@ export class Routing<B> {
   }
 }
 
+/** What an ERROR of the broker's own says. */
+type Notice = [code: number, message: string];
+
 /** What a multiplexed client is told of a refusal, unless by DISCONNECT. */
-const REFUSALS: Readonly<Partial<Record<Refusal, [code: number, message: string]>>> = {
+const REFUSALS: Readonly<Partial<Record<Refusal, Notice>>> = {
   queueFull: [429, "Too many requests are queued"],
   stopping: [503, "The broker is stopping"],
   noWorker: [404, "No worker serves this"],
 };
 
 /** What a multiplexed client is told when its request is dropped, unless it knows. */
-const DROPS: Readonly<Partial<Record<Drop, [code: number, message: string]>>> = {
+const DROPS: Readonly<Partial<Record<Drop, Notice>>> = {
   attempts: [502, "Too many workers were lost with the request"],
   partial: [502, "The worker was lost after a part of its reply"],
   once: [502, "The worker was lost with the request"],

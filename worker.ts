@@ -585,15 +585,13 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     template: string,
     properties: Record<string, unknown>,
   ): void => {
-    const omitted = this.#complaints.admit(kind, performance.now());
-    if (omitted === undefined) return;
-    if (omitted === 0) this.#logger.warn(template, properties);
-    else {
-      this.#logger.warn(`${template} ({omitted} more like it were left out)`, {
-        ...properties,
-        omitted,
-      });
-    }
+    this.#complaints.log(
+      kind,
+      performance.now(),
+      (template, properties) => this.#logger.warn(template, properties),
+      template,
+      properties,
+    );
   };
 }
 

@@ -488,6 +488,31 @@ Deno.test("Routing tells a client that did not take a reply DISCONNECT as soon a
   harness.assertNothingLost();
 });
 
+Deno.test("Routing tells a client that did not take an ERROR or a FINAL of the broker's own, too", () => {
+  const acts: ((harness: Harness) => void)[] = [
+    (h) => h.ask("c1", "nobody", 9, { noWait: true }),
+    (h) => h.ask("c1", "mmi.service", 9),
+    (h) => h.ask("c1", "echo", 1),
+    (h) => h.pass(50),
+    (h) => h.routing.invalid("c1", { request: 9 }, "why", h.now),
+  ];
+  for (const act of acts) {
+    const harness = withWorker(2);
+    harness.ask("c1", "echo", 1);
+    harness.ask("c1", "echo", 2, { timeToLive: 50 });
+    harness.take();
+    harness.unsendable.set("c1", "full");
+    act(harness);
+    harness.unsendable.delete("c1");
+    harness.routing.clientHeartbeat("c1", harness.now);
+    assert.equal(harness.take().at(-1), "c1 < DISCONNECT");
+    assert.equal(harness.routing.clients.size, 0);
+    harness.assertNothingLost();
+    harness.ask("c1", "echo", 1);
+    assert.equal(harness.routing.clients.size, 1);
+  }
+});
+
 Deno.test("Routing is fair when one client has 100,000 requests queued", () => {
   const harness = withWorker(1, {
     maxQueue: 200_000,

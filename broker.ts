@@ -40,7 +40,7 @@ import {
 } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
-import { type Frame, Socket } from "./zmq/socket.ts";
+import { Context, type Frame, Socket } from "./zmq/socket.ts";
 import { MSG_SIZE, NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
 
 export type { BrokerOptions } from "./options.ts";
@@ -213,13 +213,17 @@ export class Broker {
       throw new StateError(`The broker is already bound to ${this.#endpoints.join(", ")}`);
     }
     const { bind, linger, maxMessageSize, sendHighWaterMark } = this.#options;
+    // The end of a context of its own is known, a socket's alone is not: only then have messages
+    // left and endpoints been freed. Who is reached by inproc must share the process's.
+    const shares = bind.some((endpoint) => endpoint.startsWith("inproc:"));
+    const context = shares ? Context.shared() : new Context();
     const socket = new Socket("ROUTER", {
       linger,
       maxMessageSize: Number.isFinite(maxMessageSize) ? maxMessageSize : -1,
       sendHighWaterMark,
       routerMandatory: 1,
       ...(libzmq().draft ? { routerNotify: NOTIFY_DISCONNECT } : {}),
-    });
+    }, context);
     try {
       this.#endpoints = bind.map((endpoint) => {
         socket.set("ipv6", endpoint.includes("[") ? 1 : 0);
@@ -265,7 +269,7 @@ export class Broker {
    *
    * @param options See {@linkcode CloseOptions}. A later call can shorten the drain.
    * @returns A promise of the end, the same for each call. What the broker had to send has left
-   * by then if the process has no other sockets; if it has, it leaves in the background.
+   * by then, or lingered enough, and its endpoints are free.
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   close({ drain }: CloseOptions = {}): Promise<void> {

@@ -16,7 +16,6 @@ import {
   READY,
   REQUEST,
   Stage,
-  until,
   W,
 } from "./stage.ts";
 

@@ -83,6 +83,7 @@ Deno.test("a request goes to another worker when the handler of the first fails"
   }, { backoff: 60_000, maxBackoff: 60_000 });
   const reply = trio.client.request("echo", "hello");
   await until(() => failures === 1, "the first has it");
+  await trio.registered(0);
   await trio.serve((request) => `${request.text()} from the second`);
   assert.equal((await reply).text(), "hello from the second");
   assert.equal(failing.isConnected, false);

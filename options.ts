@@ -11,10 +11,10 @@ import { type Dialect, type DialectName, DIALECTS } from "./codec.ts";
  * What a client or worker speaks.
  *
  * - `"auto"`: asks the broker each time it connects, and speaks the multiplexed dialect if the
- *   broker does, else RFC 18.
+ *   broker does, else RFC 18. One that does not answer is given a second, in which requests wait.
  * - `"multiplexed"`: that dialect, whatever the broker says; one that does not know it is silent.
  * - `"rfc"`: RFC 18, which any broker of MDP 0.2 knows.
- * - `"majortomo"`: what the Python project's broker speaks.
+ * - `"majortomo"`: what the Python project's broker speaks, which takes no other.
  */
 export type DialectOption = "auto" | DialectName;
 
@@ -110,7 +110,7 @@ export interface ClientOptions {
   /**
    * What to speak; see {@linkcode DialectOption}. The strict dialogue speaks RFC 18, or
    * majortomo's dialect if that is named.
-   * @default {"rfc"}
+   * @default {"auto"}
    */
   dialect?: DialectOption;
   /**
@@ -216,7 +216,7 @@ export interface WorkerOptions {
   service: string | Uint8Array;
   /**
    * What to speak; see {@linkcode DialectOption}.
-   * @default {"rfc"}
+   * @default {"auto"}
    */
   dialect?: DialectOption;
   /**
@@ -552,7 +552,7 @@ function count(
 }
 
 function dialects(
-  name: DialectOption = "rfc",
+  name: DialectOption = "auto",
 ): { dialect: Dialect; multiplexed: "ask" | "insist" | "never" } {
   if (name === "auto") return { dialect: DIALECTS.rfc, multiplexed: "ask" };
   if (name === "multiplexed") return { dialect: DIALECTS.rfc, multiplexed: "insist" };

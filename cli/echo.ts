@@ -89,7 +89,7 @@ Default: tcp://127.0.0.1:5555.`,
       {
         description:
           message`What to speak: auto (multiplexed if the broker can, else rfc), multiplexed, rfc, \
-or majortomo for a broker in Python. Default: rfc.`,
+or majortomo for a broker in Python. Default: auto.`,
       },
     ),
   ),

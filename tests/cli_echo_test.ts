@@ -173,7 +173,7 @@ Deno.test("`echo` client keeps as many in flight as it is told, and the worker t
   assert.ok(elapsed < 16 * 300, `it took ${elapsed} ms`);
 });
 
-for (const dialect of ["multiplexed", "rfc"]) {
+for (const dialect of ["auto", "multiplexed", "rfc"]) {
   Deno.test(`\`echo\` worker and client speak ${dialect} when they are told to`, async () => {
     const { broker, endpoint } = await startBroker(["-V"]);
     await using _ = broker;

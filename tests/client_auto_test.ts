@@ -34,10 +34,18 @@ Deno.test('Finding out: "auto" asks first, and speaks the dialect on the same so
   assert.equal((await call).text(), "y");
 });
 
-Deno.test("Finding out: nothing is asked by default", async () => {
+Deno.test('Finding out: "auto" is the default, and costs the first request one question', async () => {
   await using stage = new ClientStage();
-  stage.client({ dialect: undefined }).request("echo").catch(() => {});
-  assertFrames((await stage.router.receive()).slice(1, 4), [C, REQUEST, "echo"]);
+  const client = stage.client({ dialect: undefined });
+  const calls = ["a", "b"].map((body) => client.request("echo", body));
+  (await asked(stage.router, ...QUESTION)).answer(...answered("200"));
+  for (const [i, body] of ["a", "b"].entries()) {
+    (await asked(stage.router, control(1, i + 1), "echo", body)).answer(control(3, i + 1));
+  }
+  await Promise.all(calls);
+  const next = client.request("echo", "c");
+  (await asked(stage.router, control(1, 3), "echo", "c")).answer(control(3, 3));
+  await next;
 });
 
 Deno.test('Finding out: "auto" speaks RFC 18 after 501', async () => {

@@ -30,19 +30,21 @@ Deno.test("`isConnected` tells whether `connect` was called, and not whether a b
   assert.equal(client.isConnected, false);
 });
 
-Deno.test("`send` and `recvPart` speak RFC 18 when the dialect is the default", async () => {
-  await using stage = new ClientStage();
-  const client = stage.client();
-  client.connect();
-  client.send("echo", "a", new Uint8Array([0]), "");
-  const { answer } = await asked(stage.router, "MDPC02", [1], "echo", "a", [0], "");
-  answer(C, PARTIAL, "echo", "1", "2");
-  answer(C, FINAL, "echo", "3");
-  assert.deepEqual(texts((await client.recvPart())!), ["1", "2"]);
-  assert.deepEqual(texts((await client.recvPart())!), ["3"]);
-  assert.equal(await client.recvPart(), undefined);
-  assert.equal(await client.recvPart(0), undefined);
-});
+for (const dialect of ["rfc", undefined, "multiplexed"] as const) {
+  Deno.test(`\`send\` and \`recvPart\` speak RFC 18, and ask nothing, when the dialect is ${dialect}`, async () => {
+    await using stage = new ClientStage();
+    const client = stage.client({ dialect });
+    client.connect();
+    client.send("echo", "a", new Uint8Array([0]), "");
+    const { answer } = await asked(stage.router, "MDPC02", [1], "echo", "a", [0], "");
+    answer(C, PARTIAL, "echo", "1", "2");
+    answer(C, FINAL, "echo", "3");
+    assert.deepEqual(texts((await client.recvPart())!), ["1", "2"]);
+    assert.deepEqual(texts((await client.recvPart())!), ["3"]);
+    assert.equal(await client.recvPart(), undefined);
+    assert.equal(await client.recvPart(0), undefined);
+  });
+}
 
 Deno.test("`send` and `recvAllAsList` speak majortomo when that is the dialect", async () => {
   await using stage = new ClientStage();

@@ -23,7 +23,7 @@ import { RawSocket } from "./raw.ts";
 
 // ---- requests ----
 
-Deno.test("`request` sends the frames of RFC 18 when the dialect is the default", async () => {
+Deno.test("`request` sends the frames of RFC 18 when that is the dialect", async () => {
   await using stage = new ClientStage();
   const reply = stage.client().request("echo", ["hello", bytes([0, 255]), ""]);
   const { answer } = await asked(stage.router, "MDPC02", [1], "echo", "hello", [0, 255], "");

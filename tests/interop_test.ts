@@ -3,7 +3,7 @@
 // checkout) and a Python with pyzmq is at hand (Debian: python3-zmq).
 
 import assert from "node:assert/strict";
-import { Client } from "../client.ts";
+import { Client, TimeoutError } from "../client.ts";
 import { Worker } from "../worker.ts";
 import { Program } from "./broker_process.ts";
 import { assertFrames } from "./raw.ts";
@@ -184,7 +184,19 @@ test("our worker registers anew when its broker is killed and another comes", as
   await serving;
 });
 
-for (const dialect of ["rfc", "majortomo"] as const) {
+test("its broker goes on when our client and worker find nothing out, and the client fails in time", async () => {
+  await using broker = start("broker");
+  const endpoint = await broker.line();
+  await using worker = new Worker({ broker: endpoint, service: "echo", drain: 0, linger: 0 });
+  worker.connect();
+  await using client = new Client({ broker: endpoint, linger: 0 });
+  await assert.rejects(client.request("echo", "x", { timeout: 1_500 }), TimeoutError);
+  await using _worker = await startWorker(endpoint, "theirs");
+  await using old = new Client({ broker: endpoint, dialect: "majortomo" });
+  assert.equal((await old.request("theirs", "x")).final.text(), "x");
+});
+
+for (const dialect of ["auto", "rfc", "majortomo"] as const) {
   test(`our client and worker of dialect ${dialect} talk with it through our broker`, async () => {
     await using stage = new Stage();
     await using worker = new Worker({ broker: stage.endpoint, service: "ours", dialect });

@@ -49,7 +49,7 @@ Deno.test("`resolveClientOptions` fills in the defaults", () => {
   assert.deepEqual(resolveClientOptions(), {
     brokers: [DEFAULT_ENDPOINT],
     dialect: RFC,
-    multiplexed: "never",
+    multiplexed: "ask",
     heartbeatInterval: 2_500,
     heartbeatTimeout: 10_000,
     timeout: 30_000,
@@ -68,7 +68,7 @@ Deno.test("`resolveWorkerOptions` fills in the defaults", () => {
     brokers: [DEFAULT_ENDPOINT],
     service: bytes("echo"),
     dialect: RFC,
-    multiplexed: "never",
+    multiplexed: "ask",
     heartbeatInterval: 2_500,
     heartbeatTimeout: 10_000,
     concurrency: 1,

@@ -35,16 +35,11 @@ import { type ProtocolError, ServiceError, TimeoutError } from "./errors.ts";
 import { type Outgoing, quote, type Receiver } from "./line.ts";
 import { backoffPause, type ResolvedClientOptions } from "./options.ts";
 import type { Exchange } from "./pool.ts";
+import { isYes, PATIENCE, question } from "./question.ts";
 import { ReplyPart } from "./reply.ts";
 
 const logger = getLogger(["majortomo", "client"]);
 
-/** What a broker is asked to find out whether it speaks this dialect. */
-const QUESTION = new TextEncoder().encode("mmi.multiplexed");
-const YES = "200";
-const EMPTY = new Uint8Array(0);
-/** How long it may take to answer, in ms. */
-const PATIENCE = 1_000;
 /** How long a DISCONNECT may take to leave, in ms. */
 const COURTESY = 100;
 /** The longest time to live that the wire can carry, in ms. */
@@ -176,15 +171,7 @@ export class Link {
     if (this.#state !== "connecting") return;
     if (this.#options.multiplexed === "insist") return this.#rise();
     this.#state = "asking";
-    this.#connection!.send(
-      encode({
-        side: "client",
-        command: "request",
-        dialect: RFC,
-        service: QUESTION,
-        body: [EMPTY],
-      }),
-    );
+    this.#connection!.send(question());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#drain();
@@ -247,8 +234,7 @@ export class Link {
     this.#received++;
     if (this.#state !== "up") {
       if (this.#state !== "asking" || command.command !== "final") return;
-      const yes = command.body.length > 0 && new TextDecoder().decode(command.body[0]) === YES;
-      return yes ? this.#rise() : this.#fall();
+      return isYes(command) ? this.#rise() : this.#fall();
     }
     switch (command.command) {
       case "heartbeat":

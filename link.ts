@@ -165,6 +165,8 @@ export class Link {
     this.#connection = connection;
     this.#state = "connecting";
     logger.debug("Connecting to the broker at {endpoint}", { endpoint: this.endpoint });
+    // libzmq does not tell of these connections.
+    if (this.endpoint.startsWith("inproc:")) this.#connected();
   }
 
   #connected(): void {

@@ -129,6 +129,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   readonly #complaints = new Complaints();
   /** The logical workers: none while idle. */
   #sessions: Session[] = [];
+  /** Those that there is no use for in the present dialect, and that still hold requests. */
+  #retired: Session[] = [];
   /** What the worker is used by, other than `waitForRequest()`. */
   #user: "serve()" | "an iteration" | undefined;
   /** What takes requests, while served. */
@@ -255,7 +257,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     this.#refuseIfClosed();
     if (this.#sessions.length === 0) return this.#open();
     if (!options.reconnect) return;
-    for (const session of this.#sessions) session.reopen();
+    for (const session of [...this.#retired]) session.end();
+    for (const session of [...this.#sessions]) session.reopen();
   }
 
   /**
@@ -331,7 +334,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   // ---- the end ----
 
   /**
-   * Stops in order: takes no new requests, lets those in hand be answered for the drain time,
+   * Stops in order: asks for no new requests, lets those in hand, and those that are on their way
+   * already (in the multiplexed dialect 0.1 s are given to them), be answered for the drain time,
    * then aborts their signals, says DISCONNECT and closes the connections when what they had to
    * send has left, for the `linger` option at most. A request that was not taken is given to
    * another worker by the broker.
@@ -401,8 +405,10 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     await this.#drained.promise;
     this.#drainUntil = -Infinity;
     clearTimeout(this.#drainTimer);
-    for (const session of this.#sessions) session.end();
-    for (const session of this.#sessions) this.#await(session.closed());
+    for (const session of [...this.#sessions, ...this.#retired]) {
+      session.end();
+      this.#await(session.closed());
+    }
     await Promise.all(this.#closing);
     for (const [signal, listener] of this.#signals) Deno.removeSignalListener(signal, listener);
     this.#signals.clear();
@@ -418,7 +424,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
 
   #checkDrained(): void {
     if (!this.#isClosed || this.#handling > 0) return;
-    if (this.#sessions.every((session) => session.isOver)) this.#drained.resolve();
+    const sessions = [...this.#sessions, ...this.#retired];
+    if (sessions.every((session) => session.isOver)) this.#drained.resolve();
   }
 
   // ---- its state ----
@@ -456,9 +463,13 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       options: this.#options,
       service: this.#service,
       onRequest: (request) => this.#deliver(request),
-      onSettled: () => this.#checkDrained(),
+      onSettled: () => {
+        if (this.#retired.length > 0) this.#release(owner);
+        this.#checkDrained();
+      },
       onCancelled: (request) => this.#giveBack(request),
       onDialect: (_session, dialect) => this.#adjust(owner, dialect),
+      room: (session) => this.#room(session),
       mayRegister: (session) => multiplexed === "never" || this.#mayRegister(session),
       complain: this.#complain,
       inform: (template, properties) => this.#logger.info(template, properties),
@@ -484,21 +495,41 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   #adjust(owner: SessionOwner, dialect: Dialect): void {
     if (this.#isClosed) return;
     const [first, ...others] = this.#sessions;
-    if (dialect === MULTIPLEXED) { for (const session of others) session.stop(); }
-    this.#sessions = [first!];
-    let working = 1;
-    for (const session of others) {
+    if (dialect === MULTIPLEXED) {
+      this.#sessions = [first!];
+      this.#retired.push(...others);
+      for (const session of others) session.stop();
+    } else for (const session of others) session.resume();
+    this.#fill(owner);
+  }
+
+  /** Whatever retired sessions have held since is for the others to take. */
+  #release(owner: SessionOwner): void {
+    this.#retired = this.#retired.filter((session) => {
       if (session.isOver) this.#await(session.closed());
-      else this.#sessions.push(session);
-      if (!session.isStopping) working++;
-    }
-    if (dialect === MULTIPLEXED) return;
-    for (const session of others) session.resume();
-    for (; working < this.#options.concurrency; working++) {
+      return !session.isOver;
+    });
+    if (!this.#isClosed) this.#fill(owner);
+  }
+
+  /** Takes as many requests at once as may be, and no more, those of retired sessions included. */
+  #fill(owner: SessionOwner): void {
+    const first = this.#sessions[0]!;
+    if (first.dialect === MULTIPLEXED) return first.limit(this.#room(first));
+    if (first.dialect !== RFC) return;
+    while (this.#sessions.length + this.#retired.length < this.#options.concurrency) {
       const session = new Session(owner, "never");
       this.#sessions.push(session);
-      session.follow(first!);
+      session.follow(first);
     }
+  }
+
+  /** At least one: the others hold one each, and are fewer than may be held in all. */
+  #room(session: Session): number {
+    let room = this.#options.concurrency;
+    for (const other of this.#sessions) if (other !== session) room -= other.holds;
+    for (const other of this.#retired) room -= other.holds;
+    return room;
   }
 
   /** Only the first session finds out what to speak; the others follow it with RFC 18. */

@@ -38,6 +38,8 @@ export interface RegistrationOwner {
 
 /** What a {@linkcode Registration} tells; nothing after `close()` or `leave()`. None may throw. */
 export interface RegistrationEvents {
+  /** How many requests may be held, 1 to 65,535: asked when READY is sent, if it says so. */
+  credit(): number;
   /** READY was sent. */
   onReady(dialect: Dialect): void;
   /** The broker has said something else than what it speaks. */
@@ -210,11 +212,11 @@ export class Registration {
   }
 
   #register(dialect: Dialect): void {
-    const { options: { service, concurrency }, service: name } = this.#owner;
+    const { options: { service }, service: name } = this.#owner;
     this.#dialect = dialect;
     this.#heard = false;
     this.#liveness.heard(performance.now());
-    const credit = dialect === MULTIPLEXED ? concurrency : undefined;
+    const credit = dialect === MULTIPLEXED ? this.#events.credit() : undefined;
     this.send({ side: "worker", command: "ready", dialect, service, credit });
     this.#arm(this.#liveness.deadline);
     this.#owner.inform("Registering for service {service} with {broker}", {

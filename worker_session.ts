@@ -27,6 +27,13 @@ import {
   type WorkerRequestInit,
 } from "./worker_request.ts";
 
+/**
+ * How long a multiplexed session that stops listens at least for requests that have crossed its
+ * CREDIT 0, in ms. The broker does not say when it has seen that; what it dispatched before must
+ * not be lost by a DISCONNECT, least of all if it is ONCE.
+ */
+const CROSSING = 100;
+
 /** What a session needs of the worker it belongs to. None may throw. */
 export interface SessionOwner extends RegistrationOwner {
   /** A request has come. */
@@ -35,6 +42,8 @@ export interface SessionOwner extends RegistrationOwner {
   onSettled(): void;
   /** The client of a request wants no answer any more, or its deadline has passed. */
   onCancelled(request: WorkerRequest): void;
+  /** How many requests a session may hold, all others considered: at least one. */
+  room(session: Session): number;
   /** A session that asks has found what its broker speaks. */
   onDialect(session: Session, dialect: Dialect): void;
   /** Whether a session that does not ask may register now. */
@@ -45,10 +54,10 @@ export interface SessionOwner extends RegistrationOwner {
  * One logical worker.
  *
  * ```text
- *            open()                 stop(), holding a request
+ *            open()                 stop(), holding a request,
  *   idle ─────────────► registered ─────────────────────────► draining
- *                        │   ▲   │                               │ answered,
- *  silence, DISCONNECT,  │   │   │ stop(), holding none          │ lost, end()
+ *                        │   ▲   │  or one may be on its way     │ answered,
+ *  silence, DISCONNECT,  │   │   │ stop() otherwise              │ lost, end()
  *  abandon()             ▼   │   ▼                               ▼
  *                       pausing ─────────────────────────────► over
  *                                     stop(), end()
@@ -72,7 +81,9 @@ export class Session {
   #broker = 0;
   /** When its pause is over. */
   #pausedUntil = -Infinity;
-  /** For the end of the pause. */
+  /** How many requests it may hold. */
+  #limit = 1;
+  /** For the end of the pause, or of the time in which requests may cross our CREDIT 0. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Connections that are still being closed. */
   readonly #closing = new Set<Promise<void>>();
@@ -98,6 +109,11 @@ export class Session {
     return this.#registration?.dialect;
   }
 
+  /** How many requests it holds. */
+  get holds(): number {
+    return this.#holdings.size;
+  }
+
   /** Whether it takes no more requests. */
   get isStopping(): boolean {
     return this.#state === "draining" || this.#state === "over";
@@ -120,6 +136,7 @@ export class Session {
       this.#owner,
       this.#owner.options.brokers[this.#broker]!,
       {
+        credit: () => this.#limit = this.#owner.room(this),
         onReady: (dialect) => {
           if (this.#multiplexed === "ask") this.#owner.onDialect(this, dialect);
         },
@@ -128,6 +145,7 @@ export class Session {
       },
     );
     this.#state = "registered";
+    this.#limit = 1;
     this.#registration.open(this.#multiplexed);
   }
 
@@ -153,20 +171,32 @@ export class Session {
     this.#retry();
   }
 
-  /** Ends it as soon as it holds no request; takes none any more. */
+  /** Holds so many requests at most from now on, in the multiplexed dialect. */
+  limit(most: number): void {
+    if (this.dialect !== MULTIPLEXED || this.#state !== "registered") return;
+    if (most === this.#limit) return;
+    this.#limit = most;
+    this.#sendCredit(most);
+    this.#takeNext();
+  }
+
+  /** Ends it as soon as it holds no request and none can be on its way; asks for no more. */
   stop(): void {
-    if (this.#state === "over") return;
+    if (this.isStopping) return;
     this.#holdings.forgetAll();
-    if (this.dialect === MULTIPLEXED && this.#state === "registered") {
-      this.#registration!.send({
-        side: "worker",
-        command: "credit",
-        dialect: MULTIPLEXED,
-        credit: 0,
-      });
-    }
-    if (this.#holdings.size === 0) this.end();
-    else this.#state = "draining";
+    if (this.dialect === MULTIPLEXED) {
+      this.#sendCredit(0);
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined;
+        this.#endIfDrained();
+      }, CROSSING);
+    } else if (this.#holdings.size === 0) return this.end();
+    this.#state = "draining";
+  }
+
+  #endIfDrained(): void {
+    const isDrained = this.#holdings.size === 0 && this.#timer === undefined;
+    if (this.#state === "draining" && isDrained) this.end();
   }
 
   /** Ends it now. What it holds is lost. */
@@ -193,8 +223,7 @@ export class Session {
     // In RFC 18 the broker gives what is not taken now to another, once it has our DISCONNECT. In
     // the multiplexed dialect it has crossed our CREDIT, and is one more to be finished.
     if (this.#state !== "registered" && !(multiplexed && this.#state === "draining")) return;
-    const credit = multiplexed ? this.#owner.options.concurrency : 1;
-    if (holdings.size < credit && holdings.find(command.token ?? 0) === undefined) {
+    if (holdings.size < this.#limit && holdings.find(command.token ?? 0) === undefined) {
       return this.#take(command);
     }
     const broker = this.#registration!.endpoint;
@@ -270,6 +299,10 @@ export class Session {
     return undefined;
   }
 
+  #sendCredit(credit: number): void {
+    this.#registration!.send({ side: "worker", command: "credit", dialect: MULTIPLEXED, credit });
+  }
+
   #sendError(
     token: Id,
     { code, message, details }: ServiceError,
@@ -289,10 +322,18 @@ export class Session {
     // The connection may have been lost while the answer waited for room.
     if (!this.#holdings.has(request)) return;
     this.#holdings.delete(request);
-    const next = this.#holdings.next();
-    if (next !== undefined) this.#take(next);
-    else if (this.#state === "draining" && this.#holdings.size === 0) return this.end();
+    this.#takeNext();
+    this.#endIfDrained();
     this.#owner.onSettled();
+  }
+
+  /** Takes those that were kept for later, as far as there is room. */
+  #takeNext(): void {
+    while (this.#holdings.size < this.#limit) {
+      const next = this.#holdings.next();
+      if (next === undefined) return;
+      this.#take(next);
+    }
   }
 
   readonly #abandon = (request: WorkerRequest): void => {
@@ -304,7 +345,7 @@ export class Session {
       }
       // The broker gives it to another when it gets the DISCONNECT that comes soon.
       this.#holdings.delete(request);
-      if (this.#holdings.size === 0) this.end();
+      this.#endIfDrained();
       return;
     }
     if (this.#state === "draining") return this.end();

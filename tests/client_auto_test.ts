@@ -107,6 +107,15 @@ Deno.test('Finding out: "auto" asks again when a multiplexed broker was lost', a
   assert.equal((await call).text(), "y");
 });
 
+Deno.test('Finding out: "auto" asks over inproc, of whose connections libzmq does not tell', async () => {
+  await using router = RawSocket.router("inproc://finding-out");
+  await using stage = new ClientStage();
+  const call = stage.client({ dialect: "auto", broker: router.endpoint }).request("echo", "x");
+  (await asked(router, ...QUESTION)).answer(...answered("200"));
+  (await asked(router, control(1, 1), "echo", "x")).answer(control(3, 1), "y");
+  assert.equal((await call).text(), "y");
+});
+
 Deno.test('Finding out: "rfc" and "majortomo" never ask', async () => {
   await using stage = new ClientStage();
   stage.client({ dialect: "rfc" }).request("echo").catch(() => {});

@@ -151,6 +151,38 @@ Deno.test("Finding out: those that follow wait for the first when all are lost",
   await broker.ready();
 });
 
+Deno.test("Finding out: `concurrency` holds while sessions of RFC 18 end beside the one connection", async () => {
+  await using broker = new FakeBroker();
+  await using worker = broker.worker({ dialect: "auto", concurrency: 3 });
+  const gates = new Map<string, () => void>();
+  worker.serve(async (request) => {
+    await new Promise<void>((resolve) => gates.set(request.text(), resolve));
+    return request.frames;
+  });
+  const first = await asked(broker, "501");
+  await first.expect("MDPW02", [1], "echo");
+  const others = [await broker.ready(), await broker.ready()];
+  for (const [i, peer] of others.entries()) peer.request("c", `${i}`);
+  await until(() => gates.size === 2, "two are in hand");
+  first.send("MDPW02", [6]);
+  const one = await asked(broker, "200");
+  await one.expect(control(READY, 0, 1), "echo");
+  gates.get("0")!();
+  await others[0]!.expect("MDPW02", [4], "c", "", "0");
+  await others[0]!.expect("MDPW02", [6]);
+  await one.expect(control(CREDIT, 0, 2));
+  // And back: there is one less than there may be until the last of the old ones has ended.
+  one.send(control(DISCONNECT));
+  const back = await asked(broker, "501");
+  await back.expect("MDPW02", [1], "echo");
+  await broker.ready();
+  await pause(20);
+  assert.deepEqual(broker.joined.items, []);
+  gates.get("1")!();
+  await others[1]!.expect("MDPW02", [4], "c", "", "1");
+  await broker.ready();
+});
+
 for (const dialect of ["rfc", "majortomo"] as const) {
   Deno.test(`Finding out: \`${dialect}\` never asks`, async () => {
     await using broker = new FakeBroker(dialect);
@@ -406,6 +438,30 @@ Deno.test("Rule 5: a worker that stops sends CREDIT 0, finishes what it holds, t
   await peer.expect(control(FINAL, 2), "2");
   await peer.expect(control(DISCONNECT));
   await soon(Promise.all([closed, served]), "the end");
+});
+
+Deno.test("Rule 5: an idle worker that stops takes what has crossed its CREDIT 0", async () => {
+  await using pair = new Pair({ drain: 60_000 });
+  const served = pair.worker.serve((request) => request.frames);
+  const peer = await pair.registered();
+  const closed = pair.worker.close();
+  await peer.expect(control(CREDIT));
+  peer.send(control(REQUEST, 1), "1");
+  await peer.expect(control(FINAL, 1), "1");
+  await peer.expect(control(DISCONNECT));
+  await soon(Promise.all([closed, served]), "the end");
+});
+
+Deno.test("Rule 5: an idle worker that stops waits for nothing when it is not to drain", async () => {
+  await using pair = new Pair();
+  const served = pair.worker.serve((request) => request.frames);
+  const peer = await pair.registered();
+  const start = performance.now();
+  await Promise.all([pair.worker.close({ drain: 0 }), served]);
+  const elapsed = performance.now() - start;
+  assert.ok(elapsed < 90, `after ${elapsed} ms`);
+  await peer.expect(control(CREDIT));
+  await peer.expect(control(DISCONNECT));
 });
 
 Deno.test("Rule 5: what nobody has taken is left to others at the stop", async () => {

@@ -29,6 +29,8 @@ import {
   type BodyFrame,
   bodyFrames,
   type ClientOptions,
+  headerFrame,
+  headersOf,
   type RequestOptions,
   resolveClientOptions,
   type ResolvedClientOptions,
@@ -50,6 +52,8 @@ export class MockRequest extends Payload {
   readonly service: string;
   /** The options that the call was given; empty for one of `send()`. */
   readonly options: RequestOptions;
+  /** The headers among them, as a worker would get them. */
+  readonly headers: Readonly<Record<string, string>>;
 
   /**
    * Makes a record of a request.
@@ -62,25 +66,38 @@ export class MockRequest extends Payload {
     super(frames);
     this.service = service;
     this.options = options;
+    this.headers = headersOf(headerFrame(options.headers));
   }
+}
+
+/** A part of a reply with headers. */
+export interface MockPart {
+  /**
+   * Its body.
+   * @default {one empty frame}
+   */
+  body?: Body;
+  /** What the worker says about it, by name. */
+  headers: Readonly<Record<string, string>>;
 }
 
 /** A reply with PARTIALs before its end. */
 export interface MockParts {
-  /** The bodies of the PARTIALs. */
-  partials: readonly Body[];
+  /** The bodies of the PARTIALs, with headers or without. */
+  partials: readonly (Body | MockPart)[];
   /**
-   * The body of the FINAL; or an error, with which the reply ends instead.
+   * The body of the FINAL, with headers or without; or an error, with which the reply ends instead.
    * @default {one empty frame}
    */
-  final?: Body | Error;
+  final?: Body | MockPart | Error;
 }
 
 /**
- * What a {@linkcode MockClient} answers: the body of a FINAL, a reply in parts, or the error that
- * the call fails with, e.g. a `ServiceError`.
+ * What a {@linkcode MockClient} answers: the body of a FINAL, one with headers, a reply in parts,
+ * or the error that the call fails with. Of a `ServiceError` the caller gets code, message and
+ * details.
  */
-export type MockAnswer = Body | MockParts | Error;
+export type MockAnswer = Body | MockPart | MockParts | Error;
 
 /**
  * An answer, or a function that makes one for each request. What it throws is what the call
@@ -105,6 +122,7 @@ export type MockReply = MockAnswer | ((request: MockRequest) => MockAnswer | Pro
  * client.reply("report", { partials: ["10 %", "60 %"], final: "done" });
  * // The first request fails, those after it do not.
  * client.reply("flaky", new ServiceError(503, "Busy"), "fine");
+ * client.reply("cached", { body: "42", headers: { age: "7" } });
  *
  * for await (const part of client.stream("report")) console.log(part.type, part.text());
  * console.log(client.requests[0]?.service);
@@ -379,19 +397,25 @@ class MockLine implements Line {
   #deliver(answer: MockAnswer, receiver: Receiver): void {
     const { partials, final } = partsOf(answer);
     if (this.#closed) return;
-    for (const frames of partials) receiver.onPart(new ReplyPart("partial", frames));
+    for (const part of partials) receiver.onPart(part);
     if (final instanceof Error) receiver.onError(final);
-    else receiver.onPart(new ReplyPart("final", final));
+    else receiver.onPart(final);
   }
 }
 
-function partsOf(answer: MockAnswer): { partials: Uint8Array[][]; final: Uint8Array[] | Error } {
+function partsOf(answer: MockAnswer): { partials: ReplyPart[]; final: ReplyPart | Error } {
   const isParts = typeof answer === "object" && answer !== null && "partials" in answer;
   const { partials, final } = isParts ? answer : { partials: [], final: answer };
   return {
-    partials: partials.map(bodyFrames),
-    final: final instanceof Error ? final : bodyFrames(final),
+    partials: partials.map((part) => partOf("partial", part)),
+    final: final instanceof Error ? final : partOf("final", final),
   };
+}
+
+function partOf(type: "partial" | "final", part: Body | MockPart | undefined): ReplyPart {
+  const hasHeaders = typeof part === "object" && part !== null && "headers" in part;
+  const { body, headers } = hasHeaders ? part : { body: part, headers: undefined };
+  return new ReplyPart(type, bodyFrames(body), headerFrame(headers));
 }
 
 function asError(error: unknown): Error {

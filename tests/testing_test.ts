@@ -90,6 +90,36 @@ Deno.test("`reply` fails calls with the error that it is given, returned, thrown
   assert.equal(await failure(parts.next()), error);
 });
 
+Deno.test("`reply` gives headers with a PARTIAL and a FINAL, and `requests` has those of the request", async () => {
+  await using client = new MockClient();
+  client.reply("cached", { body: "42", headers: { age: "7" } });
+  const reply = await client.request("cached", "", { headers: { trace: "abc" } });
+  assert.deepEqual([reply.text(), { ...reply.headers }], ["42", { age: "7" }]);
+  assert.deepEqual({ ...client.requests[0]!.headers }, { trace: "abc" });
+  await client.request("cached");
+  assert.deepEqual({ ...client.requests[1]!.headers }, {});
+  client.reply("parts", () => ({
+    partials: [{ body: ["a", "b"], headers: { part: "1" } }, "c"],
+    final: { headers: { status: "ok" } },
+  }));
+  const { parts } = await client.request("parts");
+  assert.deepEqual(parts.map((part) => [texts(part.frames), { ...part.headers }]), [
+    [["a", "b"], { part: "1" }],
+    [["c"], {}],
+    [[""], { status: "ok" }],
+  ]);
+});
+
+Deno.test("`reply` gives code, message and details of a ServiceError", async () => {
+  await using client = new MockClient();
+  client.reply("divide", new ServiceError(422, "Division by zero", bytes([1])));
+  const error = await failure(client.request("divide"));
+  assert.ok(error instanceof ServiceError);
+  assert.deepEqual([error.code, error.message, [...error.details!]], [422, "Division by zero", [
+    1,
+  ]]);
+});
+
 Deno.test("a request fails, and says how to set a reply, when none is set for the service", async () => {
   await using client = new MockClient();
   client.reply("known", "x");
@@ -108,6 +138,7 @@ Deno.test("`reply` and `setReply` throw TypeError when that is no reply", () => 
   assert.throws(() => untyped.reply("echo", 7), TypeError);
   assert.throws(() => untyped.reply("echo", { partials: [7] }), TypeError);
   assert.throws(() => untyped.reply("echo", { final: "x" }), TypeError);
+  assert.throws(() => untyped.reply("echo", { headers: { count: 7 } }), TypeError);
   assert.throws(() => untyped.reply("echo", null), TypeError);
   assert.throws(() => untyped.reply("", "x"), TypeError);
   assert.throws(() => untyped.setReply(7), TypeError);

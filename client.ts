@@ -164,7 +164,7 @@ export class Client implements ClientLike {
     this.#dialogue = new Dialogue(
       resolved,
       brokers,
-      (endpoint) => new DealerLine(endpoint, resolved),
+      (endpoint, events) => new DealerLine(endpoint, resolved, events),
     );
   }
 
@@ -226,7 +226,10 @@ export class Client implements ClientLike {
     return this.#calls.make(service, body, options).stream();
   }
 
-  /** Whether the strict dialogue has a connection. It may still be on its way to the broker. */
+  /**
+   * Whether the strict dialogue has a connection. It may still be on its way to the broker. One
+   * that was lost is none: the next `send()` makes another, to the next broker if there are several.
+   */
   get isConnected(): boolean {
     return this.#dialogue.isConnected;
   }
@@ -266,11 +269,8 @@ export class Client implements ClientLike {
    * nothing was sent.
    * @throws {TimeoutError} If none came in time. The reply is still due: receive again, or give
    * it up with `connect({ reconnect: true })`.
-   * @throws {ServiceError} If the service or the broker answered with an error: only in the
-   * multiplexed dialect. It is not sent again; but 503, with which a broker refuses what comes
-   * while it stops, is retried first.
-   * @throws {DisconnectedError} If the connection was lost and it may not be sent again: it was
-   * already, or it is to be sent `once`.
+   * @throws {DisconnectedError} If the connection was lost before the reply was there, which is
+   * given up then.
    * @throws {ProtocolError} If what came is no reply to the request. The connection is given up.
    * @throws {StateError} If another call is waiting for a part, or the client is closed.
    * @throws The signal's reason, if it aborts. The reply is still due.

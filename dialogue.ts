@@ -9,7 +9,7 @@ import { Alarm } from "./alarm.ts";
 import { DisconnectedError, StateError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
 import { Gate } from "./gate.ts";
-import { type Line, type Outgoing, quote, type Receiver } from "./line.ts";
+import { type Line, type LineEvents, type Outgoing, quote, type Receiver } from "./line.ts";
 import {
   type BodyFrame,
   bodyFrames,
@@ -41,7 +41,7 @@ export interface ReceiveOptions {
  *        ▲                              │    ▲              │   │
  *        │           close()            │    └──── FINAL ───┘   │
  *        └──────────────────────────────┴───────────────────────┘
- *                               close(), or an invalid reply was taken
+ *            close(), the connection is lost, or an invalid reply was taken
  * ```
  *
  * A timeout changes nothing: the reply is still due. `connect()` with `reconnect` gives it up.
@@ -50,7 +50,7 @@ export class Dialogue implements Receiver {
   readonly #options: ResolvedClientOptions;
   /** Which broker to connect to. */
   readonly brokers: Brokers;
-  readonly #dial: (endpoint: string) => Line;
+  readonly #dial: (endpoint: string, events: LineEvents) => Line;
   readonly #alarm = new Alarm();
   readonly #gate = new Gate(this.#alarm);
   #line: Line | undefined;
@@ -59,6 +59,7 @@ export class Dialogue implements Receiver {
   #inbox: ReplyPart[] = [];
   #received = false;
   #broken: Error | undefined;
+  #isLost = false;
   #receiving = false;
   /** The end of the connections that there have been. */
   #ended: Promise<unknown> = Promise.resolve();
@@ -67,12 +68,12 @@ export class Dialogue implements Receiver {
   /**
    * Is not connected.
    *
-   * @param dial Makes a connection.
+   * @param dial Makes a connection, which tells when it is lost.
    */
   constructor(
     options: ResolvedClientOptions,
     brokers: Brokers,
-    dial: (endpoint: string) => Line,
+    dial: (endpoint: string, events: LineEvents) => Line,
   ) {
     this.#options = options;
     this.brokers = brokers;
@@ -96,7 +97,7 @@ export class Dialogue implements Receiver {
       if (!reconnect) return;
       this.#end(0);
     }
-    this.#line = this.#dial(this.brokers.current);
+    this.#line = this.#dial(this.brokers.current, { onLost: () => this.#lost() });
   }
 
   /** Sends a request; connects before if needed. */
@@ -178,6 +179,13 @@ export class Dialogue implements Receiver {
     this.#gate.wake();
   }
 
+  /** What was received of a reply can still be taken, and why the rest does not come. */
+  #lost(): void {
+    this.brokers.silent(this.#line!.endpoint);
+    this.#isLost = true;
+    if (this.#due === undefined) this.#end(0);
+  }
+
   /** For the line. */
   onVoid(why: string): void {
     this.onError(
@@ -208,7 +216,10 @@ export class Dialogue implements Receiver {
     if (this.#due !== request) throw this.#givenUp(request);
     const part = this.#inbox.shift();
     if (part !== undefined) {
-      if (part.type === "final") this.#due = undefined;
+      if (part.type === "final") {
+        this.#due = undefined;
+        if (this.#isLost) this.#end(0);
+      }
       return part;
     }
     if (this.#broken !== undefined) {
@@ -256,6 +267,7 @@ export class Dialogue implements Receiver {
     this.#due = undefined;
     this.#inbox = [];
     this.#broken = undefined;
+    this.#isLost = false;
   }
 
   #open(): void {

@@ -53,6 +53,17 @@ export interface Line {
   close(linger: number): Promise<void>;
 }
 
+/** What a {@linkcode DealerLine} tells its owner. */
+export interface LineEvents {
+  /** Called after a message came that nobody had asked for. It was dropped. */
+  onStray?(line: Line): void;
+  /**
+   * Called when the connection is gone, after the receiver of an open reply was told. If it is
+   * not given, nobody is told of that: to watch a connection costs another socket.
+   */
+  onLost?(line: Line): void;
+}
+
 const logger: Logger = getLogger(["majortomo", "client"]);
 
 /** A {@linkcode Line} over a DEALER socket. */
@@ -60,23 +71,24 @@ export class DealerLine implements Line {
   readonly endpoint: string;
   readonly #connection: Connection<ReplyCommand>;
   readonly #options: ResolvedClientOptions;
-  readonly #onStray: (line: DealerLine) => void;
+  readonly #events: LineEvents;
   #open: { readonly request: Outgoing; readonly receiver: Receiver } | undefined;
+  /** How many messages have come. */
+  #received = 0;
 
   /**
    * Connects, in the background.
    *
-   * @param onStray Called after a message came that nobody had asked for. It was dropped.
    * @throws {ZmqError} If libzmq refuses the endpoint, or another socket (`EMFILE`).
    */
   constructor(
     endpoint: string,
     options: ResolvedClientOptions,
-    onStray: (line: DealerLine) => void = () => {},
+    events: LineEvents = {},
   ) {
     this.endpoint = endpoint;
     this.#options = options;
-    this.#onStray = onStray;
+    this.#events = events;
     this.#connection = new Connection({
       endpoint,
       linger: options.linger,
@@ -85,6 +97,9 @@ export class DealerLine implements Line {
       decode: (frames) => decodeAtClient(frames, options.dialect) as ReplyCommand,
       onCommand: (command) => this.#handle(command),
       onInvalid: (error) => this.#refuse(error),
+      onMonitor: events.onLost && ((event) => {
+        if (event === "disconnected") this.#lose();
+      }),
     });
     logger.debug("Connecting to the broker at {endpoint}", { endpoint });
   }
@@ -105,7 +120,21 @@ export class DealerLine implements Line {
     return this.#connection.close(linger);
   }
 
+  #lose(): void {
+    // What came before the end is still there to be read.
+    for (let before = -1; before !== this.#received;) {
+      before = this.#received;
+      this.poll();
+    }
+    if (this.#connection.isClosed) return;
+    const open = this.#open;
+    this.#open = undefined;
+    open?.receiver.onVoid("was lost");
+    this.#events.onLost!(this);
+  }
+
   #handle(command: ReplyCommand): void {
+    this.#received++;
     if (this.#open === undefined) return this.#drop(`a ${command.command.toUpperCase()}`);
     const { request, receiver } = this.#open;
     if (command.service !== undefined && !equal(command.service, request.service)) {
@@ -118,6 +147,7 @@ export class DealerLine implements Line {
   }
 
   #refuse(error: ProtocolError): void {
+    this.#received++;
     if (this.#open === undefined) return this.#drop("an invalid message");
     const { request, receiver } = this.#open;
     this.#open = undefined;
@@ -134,7 +164,7 @@ export class DealerLine implements Line {
   #drop(what: string): void {
     const { endpoint } = this;
     logger.debug("Dropped {what} from {endpoint} that answers no request", { what, endpoint });
-    this.#onStray(this);
+    this.#events.onStray?.(this);
   }
 }
 

@@ -185,8 +185,10 @@ export interface RequestOptions {
    */
   signal?: AbortSignal;
   /**
-   * Fails at once, with `ServiceError` 404, if no worker serves the service now. Only in the
-   * multiplexed dialect; elsewhere a `StateError`, and nothing is sent.
+   * Fails at once, with `ServiceError` 404, if no worker serves the service now. RFC 18 has no
+   * such request: there the broker is asked by `mmi.service` first, which takes a round trip, and
+   * a worker that leaves just then is not noticed. A broker that cannot tell is a `StateError`, and
+   * so is this option in majortomo's dialect; the request is not sent.
    * @default {false}
    */
   noWait?: boolean;

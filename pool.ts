@@ -19,8 +19,9 @@
  */
 
 import { DealerLine, type Line, type Outgoing, quote, type Receiver } from "./line.ts";
+import type { DialectName } from "./codec.ts";
 import { Connection } from "./connection.ts";
-import { type ServiceError, StateError } from "./errors.ts";
+import { ServiceError, StateError } from "./errors.ts";
 import type { ResolvedClientOptions } from "./options.ts";
 import type { ReplyPart } from "./reply.ts";
 
@@ -91,7 +92,7 @@ export class Pool implements Transport {
     refuse(request, this.#options.dialect.name);
     if (this.#watched) this.#watch(endpoint);
     const line = this.#idle.get(endpoint)?.pop()?.line ??
-      new DealerLine(endpoint, this.#options, (line) => this.#discardIdle(line));
+      new DealerLine(endpoint, this.#options, { onStray: (line) => this.#discardIdle(line) });
     const exchange = new PooledExchange(this, line, request, receiver);
     this.#inUse.set(line, exchange);
     exchange.ask();
@@ -202,7 +203,31 @@ class PooledExchange implements Exchange, Receiver {
   }
 
   ask(): void {
-    this.#line.ask(this.#request, this);
+    const { service, options } = this.#request;
+    if (!options.noWait || isBrokersOwn(service)) return this.#line.ask(this.#request, this);
+    const question: Outgoing = { service: ROLL_CALL, body: [service], options: {} };
+    this.#line.ask(question, {
+      onPart: (part) => this.#hearRollCall(part),
+      onError: (error) => this.onError(error),
+      onVoid: (why) => this.onVoid(why),
+    });
+  }
+
+  /** Whether anybody serves the service. What the answer was `200` to is sent now. */
+  #hearRollCall(part: ReplyPart): void {
+    this.#parts++;
+    if (part.type === "partial" || this.#over) return;
+    const answer = part.text();
+    if (answer === "200") return this.#line.ask(this.#request, this);
+    this.#over = true;
+    this.#pool.putBack(this.#line);
+    this.#receiver.onError(
+      answer === "404" ? new ServiceError(404, "No worker serves this") : new StateError(
+        `The request for service ${quote(this.#request.service)} has the option noWait, which ` +
+          `the broker at ${quote(this.#line.endpoint)} cannot keep: it does not tell by ` +
+          `mmi.service whether anybody serves that, and answered ${quote(answer)}`,
+      ),
+    );
   }
 
   onLost(why: string): void {
@@ -245,11 +270,23 @@ class PooledExchange implements Exchange, Receiver {
   }
 }
 
-/** Options that only the multiplexed dialect can keep. */
-const MULTIPLEXED_ONLY = ["noWait", "once", "headers"] as const;
+/** The service by which a broker tells whether anybody serves another (RFC 8). */
+const ROLL_CALL = new TextEncoder().encode("mmi.service");
 
-function refuse({ service, options }: Outgoing, dialect: string): void {
-  for (const option of MULTIPLEXED_ONLY) {
+/** Whether the broker itself serves it, whoever else does or does not. */
+function isBrokersOwn(service: Uint8Array): boolean {
+  return new TextDecoder().decode(service.subarray(0, 4)) === "mmi.";
+}
+
+/** Options that only the multiplexed dialect can keep. */
+const MULTIPLEXED_ONLY = ["once", "headers"] as const;
+
+function refuse({ service, options }: Outgoing, dialect: DialectName): void {
+  // majortomo's own broker has no mmi.service, and would leave the question unanswered.
+  const refused = dialect === "majortomo"
+    ? ["noWait", ...MULTIPLEXED_ONLY] as const
+    : MULTIPLEXED_ONLY;
+  for (const option of refused) {
     if (options[option] === undefined || options[option] === false) continue;
     throw new StateError(
       `The request for service ${quote(service)} has the option ${option}, which the dialect ` +

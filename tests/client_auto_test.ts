@@ -2,13 +2,15 @@
 // not: MULTIPLEX.md, "Finding out".
 
 import assert from "node:assert/strict";
-import { DisconnectedError, StateError } from "../client.ts";
+import { Client, DisconnectedError, ServiceError, StateError } from "../client.ts";
+import { startBroker } from "../testing.ts";
 import {
   asked,
   assertFails,
   bytes,
   C,
   ClientStage,
+  failure,
   FINAL,
   REQUEST,
   whenFree,
@@ -125,10 +127,10 @@ Deno.test('Finding out: "rfc" and "majortomo" never ask', async () => {
 });
 
 for (const dialect of ["rfc", "majortomo", "auto"] as const) {
-  Deno.test(`\`noWait\`, \`once\` and \`headers\` are a StateError, and nothing is sent, when RFC 18 is spoken (${dialect})`, async () => {
+  Deno.test(`\`once\` and \`headers\` are a StateError, and nothing is sent, when the dialect is ${dialect} and has none`, async () => {
     await using stage = new ClientStage();
     const client = stage.client({ dialect });
-    for (const [i, options] of [{ noWait: true }, { once: true }, { headers: {} }].entries()) {
+    for (const [i, options] of [{ once: true }, { headers: {} }].entries()) {
       const call = client.request("echo", "", options);
       if (dialect === "auto" && i === 0) {
         (await asked(stage.router, ...QUESTION)).answer(...answered("501"));
@@ -139,6 +141,51 @@ for (const dialect of ["rfc", "majortomo", "auto"] as const) {
     assert.equal(stage.router.unread.length, 0);
   });
 }
+
+Deno.test("`noWait` is a StateError, and nothing is sent, when the dialect is majortomo", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ dialect: "majortomo" });
+  const call = client.request("echo", "", { noWait: true });
+  await assertFails(call, StateError, /"echo".*noWait.*dialect "majortomo"/);
+  assert.equal(stage.router.unread.length, 0);
+});
+
+Deno.test("`noWait` asks `mmi.service` first when RFC 18 is spoken", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client();
+  const answerRollCall = async (code: string) =>
+    (await asked(stage.router, C, REQUEST, "mmi.service", "echo"))
+      .answer(C, FINAL, "mmi.service", code);
+  const served = client.request("echo", "x", { noWait: true });
+  await answerRollCall("200");
+  (await asked(stage.router, C, REQUEST, "echo", "x")).answer(C, FINAL, "echo", "y");
+  assert.equal((await served).text(), "y");
+
+  const unserved = client.request("echo", "x", { noWait: true, retries: 3 });
+  await answerRollCall("404");
+  const error = await failure(unserved);
+  assert.ok(error instanceof ServiceError && error.code === 404, `got ${error}`);
+
+  const unknown = client.request("echo", "x", { noWait: true, retries: 3 });
+  await answerRollCall("501");
+  await assertFails(unknown, StateError, /"echo".*noWait.*mmi\.service.*"501"/);
+
+  // The broker's own services are always there.
+  const own = client.request("mmi.other", "x", { noWait: true });
+  (await asked(stage.router, C, REQUEST, "mmi.other", "x")).answer(C, FINAL, "mmi.other", "501");
+  assert.equal((await own).text(), "501");
+  assert.equal(stage.router.unread.length, 0);
+});
+
+Deno.test("`noWait` does the same in both dialects when the broker is real", async () => {
+  await using broker = startBroker();
+  for (const dialect of ["rfc", "multiplexed"] as const) {
+    await using client = new Client({ broker: broker.endpoint, dialect });
+    const error = await failure(client.request("nobody's", "x", { noWait: true }));
+    assert.ok(error instanceof ServiceError, `got ${error}`);
+    assert.deepEqual([error.code, error.message], [404, "No worker serves this"]);
+  }
+});
 
 Deno.test("a dead broker is noticed at once when the dialect is RFC 18", async () => {
   await using stage = new ClientStage();

@@ -1,7 +1,7 @@
 // The strict dialogue of majortomo's client: connect, send, receive, one request at a time.
 
 import assert from "node:assert/strict";
-import { ProtocolError, StateError, TimeoutError } from "../client.ts";
+import { DisconnectedError, ProtocolError, StateError, TimeoutError } from "../client.ts";
 import {
   asked,
   assertFails,
@@ -16,6 +16,7 @@ import {
   REQUEST,
   texts,
 } from "./client_stage.ts";
+import { until } from "./stage.ts";
 
 Deno.test("`isConnected` tells whether `connect` was called, and not whether a broker is there", async () => {
   await using stage = new ClientStage();
@@ -259,6 +260,56 @@ Deno.test("`recvAll` yields the parts, and leaves the rest due when the loop is 
   const rest = [];
   for await (const part of client.recvAll({ timeout: 10_000 })) rest.push(...texts(part));
   assert.deepEqual(rest, ["2", "3"]);
+});
+
+Deno.test("`recvPart` rejects with DisconnectedError at once when the broker is gone, after what had come", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another(), second = stage.another();
+  const client = stage.client({ broker: [router.endpoint, second.endpoint], timeout: 60_000 });
+  client.send("echo", "1");
+  const { answer } = await asked(router, C, REQUEST, "echo", "1");
+  answer(C, PARTIAL, "echo", "part");
+  await client.recvPart();
+  answer(C, PARTIAL, "echo", "another");
+  await router.close();
+  assert.deepEqual(texts((await client.recvPart())!), ["another"]);
+  await assertFails(client.recvPart(), DisconnectedError, /was lost before.*"echo"/);
+  assert.equal(client.isConnected, false);
+  assert.equal(await client.recvPart(), undefined);
+  client.send("echo", "2");
+  (await asked(second, C, REQUEST, "echo", "2")).answer(C, FINAL, "echo", "y");
+  assert.deepEqual(texts(await client.recvAllAsList()), ["y"]);
+});
+
+Deno.test("`send` connects anew when the connection was lost while no reply was due", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const client = stage.client({ broker: [router.endpoint, stage.endpoint] });
+  client.send("echo", "1");
+  (await asked(router, C, REQUEST, "echo", "1")).answer(C, FINAL, "echo", "x");
+  assert.deepEqual(texts(await client.recvAllAsList()), ["x"]);
+  await router.close();
+  await until(() => !client.isConnected, "the loss is noticed");
+  client.send("echo", "2");
+  (await stage.asked("echo", "2")).answer(C, FINAL, "echo", "y");
+  assert.deepEqual(texts(await client.recvAllAsList()), ["y"]);
+});
+
+Deno.test("`recvPart` gives the FINAL that was there when the connection was lost", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const client = stage.client({ broker: router.endpoint });
+  client.send("echo", "1");
+  const { answer } = await asked(router, C, REQUEST, "echo", "1");
+  answer(C, PARTIAL, "echo", "part");
+  await client.recvPart();
+  answer(C, FINAL, "echo", "end");
+  await router.close();
+  // The loss is noticed before the FINAL is taken.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(texts((await client.recvPart())!), ["end"]);
+  await until(() => !client.isConnected, "the loss is noticed");
+  assert.equal(await client.recvPart(), undefined);
 });
 
 Deno.test("`close` fails a wait for a reply", async () => {

@@ -171,7 +171,8 @@ export class Call implements Linked<Call>, Receiver {
       const turn = this.#begin();
       if (turn !== undefined) await turn;
       for (let parts: ReplyPart[] = [];;) {
-        const part = await this.#part();
+        const wait = this.#await();
+        const part = this.#take(wait === undefined || await wait);
         if (part === undefined) {
           await this.#retry();
           parts = [];
@@ -191,7 +192,8 @@ export class Call implements Linked<Call>, Receiver {
       const turn = this.#begin();
       if (turn !== undefined) await turn;
       for (let yielded = false;;) {
-        const part = await this.#part();
+        const wait = this.#await();
+        const part = this.#take(wait === undefined || await wait);
         if (part === undefined) {
           if (yielded) throw this.#attemptError();
           await this.#retry();
@@ -248,7 +250,7 @@ export class Call implements Linked<Call>, Receiver {
     this.#calls.begin(this);
     signal?.throwIfAborted();
     signal?.addEventListener("abort", this.#onAbort);
-    this.#deadlineAt = performance.now() + deadline;
+    if (deadline !== Infinity) this.#deadlineAt = performance.now() + deadline;
     // Nothing can be there already. To send it all the same would leave it to chance whether it
     // gets as far as the broker.
     if (timeout === 0 || deadline === 0) throw this.#timeoutError();
@@ -262,23 +264,26 @@ export class Call implements Linked<Call>, Receiver {
     });
   }
 
+  /** Waits for the next part, unless it is there. The request is sent if it is not. */
+  #await(): Promise<boolean> | undefined {
+    this.#throwIfFailed();
+    const left = this.#left();
+    if (left <= 0) throw this.#timeoutError("deadline");
+    this.#exchange ??= this.#send();
+    return this.#isBare() ? this.#gate.wait(Math.min(this.#limits.timeout, left)) : undefined;
+  }
+
   /**
-   * The next part. The request is sent if it is not.
+   * The next part, after the wait for it.
    *
+   * @param inTime Whether the wait was not in vain.
    * @returns `undefined` if none came within the timeout, or none can come any more; then the
    * attempt is over.
    */
-  async #part(): Promise<ReplyPart | undefined> {
+  #take(inTime: boolean): ReplyPart | undefined {
     this.#throwIfFailed();
-    const left = this.#deadlineAt - performance.now();
-    if (left <= 0) throw this.#timeoutError("deadline");
-    this.#exchange ??= this.#send();
-    if (this.#isBare()) {
-      const inTime = await this.#gate.wait(Math.min(this.#limits.timeout, left));
-      this.#throwIfFailed();
-      // If the event loop was busy all the time, it may be there and not have been seen.
-      if (!inTime) this.#exchange.poll();
-    }
+    // If the event loop was busy all the time, it may be there and not have been seen.
+    if (!inTime) this.#exchange!.poll();
     const { brokers, transport } = this.#calls;
     const endpoint = this.#tried.at(-1)!;
     const part = this.#inbox.shift();
@@ -295,8 +300,13 @@ export class Call implements Linked<Call>, Receiver {
       brokers.silent(endpoint);
       transport.suspect(endpoint);
     }
-    if (left <= this.#limits.timeout) throw this.#timeoutError("deadline");
+    if (this.#left() <= 0) throw this.#timeoutError("deadline");
     return undefined;
+  }
+
+  /** How long the deadline is off, in ms. */
+  #left(): number {
+    return this.#deadlineAt === Infinity ? Infinity : this.#deadlineAt - performance.now();
   }
 
   /** Whether nothing has come that was not taken yet. */

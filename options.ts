@@ -441,8 +441,13 @@ export function serviceName(name: string | Uint8Array): Uint8Array {
     throw new TypeError(`A service name is a string or a Uint8Array, got ${show(name)}`);
   }
   if (name.length === 0) throw new TypeError("A service name has at least one byte, got none");
-  return typeof name === "string" ? new TextEncoder().encode(name) : name;
+  if (typeof name !== "string") return name;
+  if (name !== lastName.text) lastName = { text: name, bytes: new TextEncoder().encode(name) };
+  return lastName.bytes;
 }
+
+/** The one that was encoded last: a client mostly asks for the same service again. */
+let lastName = { text: "", bytes: new Uint8Array(0) };
 
 /** One frame of a body: text, sent as UTF-8, or bytes. */
 export type BodyFrame = string | Uint8Array;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import manifest from "../deno.json" with { type: "json" };
 import { parseConfig } from "../cli/config.ts";
+import { Client } from "../client.ts";
 import { startBroker } from "../testing.ts";
 import { Program } from "./cli.ts";
 import { output, run } from "./program.ts";
@@ -9,6 +10,7 @@ import { bytes, RawSocket, show } from "./raw.ts";
 const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
 const PROTOCOL = await Deno.readTextFile(new URL("docs/protocol.md", ROOT));
+const MULTIPLEXED = await Deno.readTextFile(new URL("docs/multiplexed.md", ROOT));
 const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 
 /** The code blocks of a document in a language. */
@@ -110,7 +112,12 @@ Deno.test("documents: tasks, modules and files that they name are there", async 
   for (const [, path] of README.matchAll(/jsr:@majortomo\/mdp\/([\w/]+)/g)) {
     assert.ok(exports.includes(`./${path}`), `@majortomo/mdp/${path}`);
   }
-  for (const [document, text] of [["README.md", README], ["docs/protocol.md", PROTOCOL]] as const) {
+  const documents = [
+    ["README.md", README],
+    ["docs/protocol.md", PROTOCOL],
+    ["docs/multiplexed.md", MULTIPLEXED],
+  ] as const;
+  for (const [document, text] of documents) {
     for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^https:/.test(target!)) continue;
       if (target!.startsWith("#")) {
@@ -123,7 +130,7 @@ Deno.test("documents: tasks, modules and files that they name are there", async 
   }
 });
 
-// ---- docs/protocol.md ----
+// ---- docs/protocol.md and docs/multiplexed.md: exchanges ----
 
 type Peer = "client" | "worker" | "broker";
 
@@ -149,12 +156,15 @@ function messages(code: string): Message[] {
   });
 }
 
-const exchanges = blocks(PROTOCOL, "text");
+const exchanges = ([["docs/protocol.md", PROTOCOL], ["docs/multiplexed.md", MULTIPLEXED]] as const)
+  .flatMap(([document, text]) =>
+    blocks(text, "text").map((code, i) => ({ name: `${document}: exchange ${i + 1}`, code }))
+  );
 
-Deno.test("docs/protocol.md has exchanges", () => assert.equal(exchanges.length, 5));
+Deno.test("the documents have exchanges", () => assert.equal(exchanges.length, 7));
 
-for (const [i, code] of exchanges.entries()) {
-  Deno.test(`docs/protocol.md: exchange ${i + 1} is what the broker does`, async () => {
+for (const { name, code } of exchanges) {
+  Deno.test(`${name} is what the broker does`, async () => {
     await using broker = startBroker();
     await using client = RawSocket.dealer(broker.endpoint);
     await using worker = RawSocket.dealer(broker.endpoint);
@@ -184,3 +194,52 @@ for (const [i, code] of exchanges.entries()) {
     );
   });
 }
+
+// ---- docs/protocol.md and docs/multiplexed.md: programs in C ----
+
+/** Builds the one program in C of a document, for another endpoint; its path. */
+async function build(document: string, endpoint: string, folder: string): Promise<string> {
+  const [code, ...others] = blocks(document, "c");
+  assert.ok(code !== undefined && code.includes(DEFAULT_ENDPOINT) && others.length === 0);
+  const path = `${folder}/program`;
+  await Deno.writeTextFile(`${path}.c`, code.replaceAll(DEFAULT_ENDPOINT, endpoint));
+  const { code: status, stderr } = await new Deno.Command("cc", {
+    args: ["-Wall", "-Wextra", "-Werror", "-o", path, `${path}.c`, "-lzmq"],
+  }).output();
+  assert.equal(status, 0, new TextDecoder().decode(stderr));
+  return path;
+}
+
+/** Whether there is a compiler, with libzmq's header. */
+function canBuild(): boolean {
+  try {
+    const args = ["-fsyntax-only", "-include", "zmq.h", "-x", "c", "/dev/null"];
+    return new Deno.Command("cc", { args, stderr: "null" }).outputSync().success;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test({
+  name: "docs/multiplexed.md: the worker in C serves, drains and leaves in order",
+  ignore: !canBuild(),
+  async fn() {
+    await using broker = startBroker();
+    const folder = await Deno.makeTempDir();
+    try {
+      await using worker = new Program(await build(MULTIPLEXED, broker.endpoint, folder), []);
+      await using client = new Client(broker.endpoint);
+      const calls = Array.from({ length: 100 }, (_, i) => client.request("echo", [`${i}`, ""]));
+      for (const [i, call] of calls.entries()) {
+        assert.deepEqual(show((await call).frames), show([`${i}`, ""]));
+      }
+      worker.kill("SIGTERM");
+      assert.equal((await worker.ended()).code, 0);
+      const { workers, invalid } = broker.broker.stats();
+      assert.deepEqual([workers.joined, workers.left.disconnect], [1, 1]);
+      assert.equal(Object.values(invalid).reduce((sum, each) => sum + each), 0);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});

@@ -148,6 +148,11 @@ export class Registration {
     });
   }
 
+  /** Hands on what has come already, without waiting for the event loop to find it. */
+  poll(): void {
+    this.#connection.poll();
+  }
+
   /** Says DISCONNECT, if it has registered, and closes the connection when that has left. */
   leave(): Promise<void> {
     const { linger } = this.#owner.options;

@@ -187,6 +187,8 @@ export class Session {
     if (this.dialect === MULTIPLEXED) {
       this.#sendCredit(0);
       this.#timer = setTimeout(() => {
+        // If this program was busy all the time, one may be there and not have been seen.
+        this.#registration!.poll();
         this.#timer = undefined;
         this.#endIfDrained();
       }, CROSSING);

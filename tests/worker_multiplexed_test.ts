@@ -446,6 +446,8 @@ Deno.test("Rule 5: an idle worker that stops takes what has crossed its CREDIT 0
   const peer = await pair.registered();
   const closed = pair.worker.close();
   await peer.expect(control(CREDIT));
+  // A worker that does not listen has gone by now.
+  await pause(5);
   peer.send(control(REQUEST, 1), "1");
   await peer.expect(control(FINAL, 1), "1");
   await peer.expect(control(DISCONNECT));

@@ -51,6 +51,7 @@ export const symbols = {
   },
 
   zmq_msg_init: { parameters: [/* msg */ pointer], result: int },
+  zmq_msg_init_size: { parameters: [/* msg */ pointer, /* size */ size_t], result: int },
   zmq_msg_close: { parameters: [/* msg */ pointer], result: int },
   zmq_msg_copy: { parameters: [/* dest */ pointer, /* src */ pointer], result: int },
   zmq_msg_data: { parameters: [/* msg */ pointer], result: pointer },

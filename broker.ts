@@ -187,7 +187,7 @@ export class Broker {
    */
   constructor(options: BrokerOptions = {}) {
     this.#options = resolveBrokerOptions(options);
-    this.#routing = new Routing(this.#shell(), this.#options);
+    this.#routing = new Routing(this.#shell(), this.#options, Math.random() * 2 ** 32 | 0);
   }
 
   /**
@@ -295,7 +295,7 @@ export class Broker {
     const routing = this.#routing;
     const { counters } = routing;
     let waiting = 0;
-    for (const worker of routing.workers.values()) if (worker.held.size === 0) waiting++;
+    for (const worker of routing.workers.values()) if (worker.holding === 0) waiting++;
     return {
       uptime: this.#socket === undefined ? 0 : performance.now() - this.#boundAt,
       received: { ...counters.received },

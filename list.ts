@@ -23,6 +23,16 @@ export class List<T extends Linked<T>> {
     return this.#first;
   }
 
+  /** The item at the tail. */
+  get last(): T | undefined {
+    return this.#last;
+  }
+
+  /** All items, from the head on; the list must not change meanwhile. */
+  *[Symbol.iterator](): IterableIterator<T> {
+    for (let item = this.#first; item !== undefined; item = item.next) yield item;
+  }
+
   /** Puts an item at the tail. */
   push(item: T): void {
     item.previous = this.#last;

@@ -44,6 +44,7 @@ import {
   Service,
   Worker,
 } from "./routing_state.ts";
+import { Tokens } from "./tokens.ts";
 import {
   type Drop,
   newCounters,
@@ -93,7 +94,8 @@ export class Routing<B> {
   #queued = 0;
   #queuedBytes = 0;
   #inFlight = 0;
-  #lastToken = 0;
+  readonly #tokens = new Tokens<Request<B>>();
+  readonly #seed: number;
   readonly #mmi = new Map<string, (body: B) => string>([
     ["mmi.service", (body: B) => this.#serves(this.#shell.read(body)) ? "200" : "404"],
     ["mmi.multiplexed", () => "200"],
@@ -106,10 +108,12 @@ export class Routing<B> {
   /**
    * @param shell Does what is to be done.
    * @param options The rules that can be set.
+   * @param seed A number that no peer can guess, for the tables of what peers choose.
    */
-  constructor(shell: Shell<B>, options: RoutingOptions) {
+  constructor(shell: Shell<B>, options: RoutingOptions, seed = 1) {
     this.#shell = shell;
     this.#options = options;
+    this.#seed = seed;
   }
 
   /** Requests that wait for a worker. */
@@ -158,7 +162,7 @@ export class Routing<B> {
     if (service.startsWith(RESERVED)) return this.#askBroker(client, service, terms, body);
     if (this.#stopping) return this.#refuse(client, service, terms, body, "stopping");
     const id = terms.id ?? 0;
-    if (id !== 0 && this.#clients.get(client)?.requests.has(id)) {
+    if (id !== 0 && this.#clients.get(client)?.requests.get(id) !== undefined) {
       this.#refuse(client, service, terms, body, "duplicate");
       this.#dropAll(client, "cancelled", now);
       this.#noteIfFull(client, this.#shell.controlClient(client, "disconnect"));
@@ -263,7 +267,7 @@ export class Routing<B> {
     const request = this.#answered(from, dialect, key, now);
     if (request === undefined) return;
     const worker = request.worker!;
-    if (command === "final") worker.held.delete(key);
+    if (command === "final") this.#release(request, worker);
     if (!request.over) {
       const sent = this.#shell.reply(request, command, body);
       if (sent !== "sent") this.#undeliverable(request, sent, now);
@@ -282,7 +286,7 @@ export class Routing<B> {
     const request = this.#answered(from, dialect, key, now);
     if (request === undefined) return;
     const worker = request.worker!;
-    worker.held.delete(key);
+    this.#release(request, worker);
     if (!request.over) {
       if (request.dialect !== MULTIPLEXED) this.#drop(request, "failed");
       else {
@@ -303,7 +307,7 @@ export class Routing<B> {
     const known = this.#workers.get(worker);
     if (known === undefined) return this.#unknown(worker, dialect, false);
     known.heardAt = now;
-    if (known.held.size === 0) return;
+    if (known.holding === 0) return;
     if (known.dialect === MAJORTOMO && now - known.dispatchedAt < CROSSING) return;
     known.heartbeatsWhenBusy = true;
   }
@@ -392,7 +396,7 @@ export class Routing<B> {
       }
     }
     for (const worker of [...this.#workers.values()]) {
-      for (const request of worker.held.values()) if (!request.over) this.#drop(request, "stopped");
+      for (const request of worker.held) if (!request.over) this.#drop(request, "stopped");
       this.#end(worker, "stopped", now);
     }
     for (const service of [...this.#services.values()]) this.#forgetIfIdle(service);
@@ -420,10 +424,11 @@ export class Routing<B> {
     if (request.id === 0) return request;
     let client = this.#clients.get(request.client);
     if (client === undefined) {
-      client = new Client(request.client, now);
+      client = new Client(request.client, this.#seed, now);
       this.#clients.set(request.client, client);
     }
-    client.requests.set(request.id, request);
+    client.requests.add(request);
+    request.owner = client;
     return request;
   }
 
@@ -479,14 +484,14 @@ export class Routing<B> {
 
   /** Drops all that a multiplexed client has in flight. */
   #dropAll(client: string, reason: Drop, now: number): void {
-    for (const request of [...this.#clients.get(client)?.requests.values() ?? []]) {
+    for (const request of this.#clients.get(client)?.requests.values() ?? []) {
       this.#abandon(request, reason, now);
     }
   }
 
   #cancelWork(request: Request<B>, now: number): void {
     const { worker } = request;
-    if (worker?.dialect !== MULTIPLEXED || !worker.held.has(request.token)) return;
+    if (worker?.dialect !== MULTIPLEXED || this.#tokens.get(request.token) !== request) return;
     this.#shell.cancel(worker, request);
     worker.sentAt = now;
   }
@@ -497,12 +502,12 @@ export class Routing<B> {
     this.#deadlines.cancel(request);
     if (request.queue !== undefined) this.#dequeue(request);
     else if (request.worker !== undefined) this.#inFlight--;
-    if (request.id !== 0) {
-      const client = this.#clients.get(request.client)!;
-      client.requests.delete(request.id);
-      if (client.requests.size === 0) {
-        this.#deadlines.cancel(client);
-        this.#clients.delete(request.client);
+    const { owner } = request;
+    if (owner !== undefined) {
+      owner.requests.delete(request);
+      if (owner.requests.size === 0) {
+        this.#deadlines.cancel(owner);
+        this.#clients.delete(owner.identity);
       }
     }
     this.#shell.discard(request.body);
@@ -607,7 +612,7 @@ export class Routing<B> {
   /** False if the worker was lost with it: then the request is queued again. */
   #dispatch(request: Request<B>, worker: Worker<B>, now: number): boolean {
     const { expiresAt } = request;
-    request.token = ++this.#lastToken;
+    if (worker.dialect === MULTIPLEXED) request.token = this.#tokens.add(request);
     const timeToLive = expiresAt === Infinity
       ? 0
       : Math.min(Math.max(1, Math.ceil(expiresAt - now)), MAX_TIME_TO_LIVE);
@@ -615,7 +620,8 @@ export class Routing<B> {
     if (sent === "sent") {
       request.attempts++;
       request.worker = worker;
-      worker.held.set(worker.dialect === MULTIPLEXED ? request.token : request.client, request);
+      worker.held.push(request);
+      worker.holding++;
       worker.sentAt = worker.dispatchedAt = now;
       this.#rest(worker, true);
       this.#inFlight++;
@@ -623,6 +629,7 @@ export class Routing<B> {
       this.#schedule(request, expiresAt);
       return true;
     }
+    if (worker.dialect === MULTIPLEXED) this.#tokens.delete(request.token);
     // It never got there, so it is no attempt. The queue's bounds do not hold for it, since it
     // was accepted.
     if (request.size < 0) request.size = this.#shell.size(request.body);
@@ -634,10 +641,17 @@ export class Routing<B> {
 
   /** Puts a worker among those that wait if it has room, at the tail if it is new there. */
   #rest(worker: Worker<B>, used = false): void {
-    const { service } = worker, room = worker.held.size < worker.credit;
+    const { service } = worker, room = worker.holding < worker.credit;
     if (worker.waiting && (used || !room)) service.waiting.remove(worker);
     if (room && (used || !worker.waiting)) service.waiting.push(worker);
     worker.waiting = room;
+  }
+
+  /** The worker has ended a request, or is lost with it: it holds it no longer. */
+  #release(request: Request<B>, worker: Worker<B>): void {
+    worker.held.remove(request);
+    worker.holding--;
+    if (worker.dialect === MULTIPLEXED) this.#tokens.delete(request.token);
   }
 
   /** The worker has ended a request: it has room for another. */
@@ -676,9 +690,19 @@ export class Routing<B> {
       return undefined;
     }
     known.heardAt = now;
-    const request = known.held.get(key);
+    const request = this.#heldBy(known, key);
     if (request === undefined) this.#end(known, "violation", now);
     return request;
+  }
+
+  /** What a worker holds by this name: a token, or in RFC 18 the address of the client. */
+  #heldBy(worker: Worker<B>, key: string | Id): Request<B> | undefined {
+    if (worker.dialect !== MULTIPLEXED) {
+      const request = worker.held.first;
+      return request?.client === key ? request : undefined;
+    }
+    const request = typeof key === "number" ? this.#tokens.get(key) : undefined;
+    return request?.worker === worker ? request : undefined;
   }
 
   #unknown(worker: string, dialect: Dialect, answer: boolean): void {
@@ -695,7 +719,7 @@ export class Routing<B> {
 
   /** The worker is told so where it may listen, forgotten, its requests back in their queues. */
   #remove(worker: Worker<B>, reason: WorkerEnd, now: number): void {
-    const { service, held } = worker;
+    const { service, held, holding } = worker;
     this.#workers.delete(worker.identity);
     this.#deadlines.cancel(worker);
     if (worker.waiting) service.waiting.remove(worker);
@@ -712,11 +736,13 @@ export class Routing<B> {
       worker: worker.identity,
       service: service.name,
       reason,
-      held: held.size,
+      held: holding,
     });
     // The last dispatched first, since each goes to the head.
-    for (const request of [...held.values()].reverse()) this.#recover(request);
-    held.clear();
+    for (let request; (request = held.last) !== undefined;) {
+      this.#release(request, worker);
+      this.#recover(request);
+    }
     if (served && service.serving === 0) this.#noLongerServed(service, now);
     else if (service.serving === 0 && service.queued > 0 && service.day === undefined) {
       // What it held while it drained came back to a service that nobody serves any more.
@@ -727,7 +753,7 @@ export class Routing<B> {
   /** When a worker is held for dead if nothing more is heard of it. */
   #diesAt(worker: Worker<B>): number {
     const { heartbeatTimeout, busyWorkerTimeout } = this.#options;
-    return worker.held.size > 0 && !worker.heartbeatsWhenBusy
+    return worker.holding > 0 && !worker.heartbeatsWhenBusy
       ? Math.max(worker.heardAt, worker.dispatchedAt) + busyWorkerTimeout
       : worker.heardAt + heartbeatTimeout;
   }

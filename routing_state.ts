@@ -9,6 +9,7 @@
 
 import { type Dialect, type Id, MULTIPLEXED } from "./commands.ts";
 import type { Due } from "./deadlines.ts";
+import { type Identified, Ids } from "./ids.ts";
 import { type Linked, List } from "./list.ts";
 
 /** A service: it is there while it has workers or requests. */
@@ -60,10 +61,11 @@ export interface RequestTerms {
 }
 
 /** A request that was accepted. It is queued, held by a worker, or over. */
-export class Request<B> implements Due, Linked<Request<B>> {
+export class Request<B> implements Due, Linked<Request<B>>, Identified<Request<B>> {
   day: Due["day"];
   previous: Request<B> | undefined;
   next: Request<B> | undefined;
+  sibling: Request<B> | undefined;
   /** What the reply is written in. */
   readonly dialect: Dialect;
   /** What its client knows it by; 0 in dialects without ids. */
@@ -74,9 +76,11 @@ export class Request<B> implements Due, Linked<Request<B>> {
   readonly expiresAt: number;
   /** The queue that it is in. */
   queue: ClientQueue<B> | undefined;
-  /** The worker that holds it, and what that one knows it by. */
+  /** The worker that holds it, and what that one knows it by in the multiplexed dialect. */
   worker: Worker<B> | undefined;
   token = 0;
+  /** Its client's record, in dialects with ids. */
+  owner: Client<B> | undefined;
   /** How many bytes it counts for in a queue; known once it was queued. */
   size = -1;
   /** How often it was given to a worker. */
@@ -106,13 +110,14 @@ export class Request<B> implements Due, Linked<Request<B>> {
 export class Client<B> implements Due {
   day: Due["day"];
   /** Its requests by its own ids. */
-  readonly requests: Map<Id, Request<B>> = new Map();
+  readonly requests: Ids<Request<B>>;
   /** When it was last heard. */
   heardAt: number;
   /** Whether it has sent a heartbeat. */
   heartbeats = false;
 
-  constructor(readonly identity: string, now: number) {
+  constructor(readonly identity: string, seed: number, now: number) {
+    this.requests = new Ids(seed);
     this.heardAt = now;
   }
 }
@@ -122,8 +127,10 @@ export class Worker<B> implements Due, Linked<Worker<B>> {
   day: Due["day"];
   previous: Worker<B> | undefined;
   next: Worker<B> | undefined;
-  /** The requests that it holds, by its names for them. RFC 18: the client's address. */
-  readonly held: Map<string | Id, Request<B>> = new Map();
+  /** The requests that it holds, in the order in which it got them. */
+  readonly held: List<Request<B>> = new List();
+  /** How many these are. */
+  holding = 0;
   /** Whether it has room, and so is in its service's list of those that wait. */
   waiting = false;
   /** When it was last heard. */

@@ -171,7 +171,8 @@ class Model {
         const known = harness.routing.workers.get(worker);
         const held = [...known?.held ?? []];
         if (known === undefined || held.length === 0) return;
-        const [key, request] = held[step.which % held.length]!;
+        const request = held[step.which % held.length]!;
+        const key = known.dialect === MULTIPLEXED ? request.token : request.client;
         if (known.dialect !== MULTIPLEXED && step.do === "error") return;
         const id = request.body[0]!;
         const delivered = harness.unsendable.get(request.client) === undefined && !request.over;
@@ -187,7 +188,7 @@ class Model {
       }
       case "wrong answer": {
         const worker = harness.routing.workers.get(WORKERS[step.worker]!);
-        if (worker?.held.has(CLIENTS[step.client]!)) return;
+        if (worker?.held.first?.client === CLIENTS[step.client]) return;
         harness.final(WORKERS[step.worker]!, CLIENTS[step.client]!, "wrong");
         break;
       }
@@ -214,7 +215,7 @@ class Model {
 
   #dispatched(worker: Worker<Body>, request: Request<Body>): void {
     const id = request.body[0]!;
-    assert.ok(worker.held.size < worker.credit, `${worker.identity} gets ${id} over its credit`);
+    assert.ok(worker.holding < worker.credit, `${worker.identity} gets ${id} over its credit`);
     assert.equal(worker.service, request.service, `${id} goes to a worker of another service`);
     assert.ok(!this.#finals.has(id), `${id} is dispatched after its answer`);
     const attempts = (this.#attempts.get(id) ?? 0) + 1;
@@ -242,7 +243,7 @@ class Model {
     assert.equal(queued, routing.queued);
     let held = 0;
     for (const worker of routing.workers.values()) {
-      for (const request of worker.held.values()) if (!request.over) held++;
+      for (const request of worker.held) if (!request.over) held++;
     }
     assert.equal(held, routing.inFlight);
     for (const { requests } of routing.clients.values()) {

@@ -45,6 +45,9 @@ export class Harness implements Shell<Body> {
   readonly held = new Set<Body>();
   /** Peers that cannot be sent to. */
   readonly unsendable = new Map<string, Sent>();
+  /** The tokens in the order in which they were given out: the first is called #1 here. */
+  readonly #tokens: number[] = [];
+  readonly #names = new Map<number, string>();
   /** Called at each dispatch that gets through. */
   onDispatch: (worker: Worker<Body>, request: Request<Body>) => void = () => {};
   now = 1_000_000;
@@ -58,15 +61,16 @@ export class Harness implements Shell<Body> {
   dispatch(worker: Worker<Body>, request: Request<Body>, timeToLive: number): Sent {
     assert.ok(this.held.has(request.body), "a body is dispatched that was let go");
     const multiplexed = worker.dialect === MULTIPLEXED;
-    const key = multiplexed ? `#${request.token}` : request.client;
+    if (multiplexed) this.#names.set(request.token, `#${this.#tokens.push(request.token)}`);
+    const key = multiplexed ? this.#names.get(request.token) : request.client;
     const ttl = multiplexed && timeToLive > 0 ? ` (${timeToLive} ms)` : "";
     const what = `REQUEST ${key} ${request.body.join(" ")}${ttl}`;
     return this.#send(worker.identity, what, () => this.onDispatch(worker, request));
   }
 
   cancel(worker: Worker<Body>, request: Request<Body>): Sent {
-    assert.equal(worker.held.get(request.token), request, "CANCEL for what is not held");
-    return this.#send(worker.identity, `CANCEL #${request.token}`);
+    assert.ok([...worker.held].includes(request), "CANCEL for what is not held");
+    return this.#send(worker.identity, `CANCEL ${this.#names.get(request.token)}`);
   }
 
   fail(request: Request<Body>, code: number, body: Body): Sent {
@@ -140,9 +144,9 @@ export class Harness implements Shell<Body> {
     this.routing.ready(worker, MULTIPLEXED, service, credit, this.now);
   }
 
-  /** A multiplexed worker's PARTIAL, FINAL or ERROR. */
-  done(worker: string, token: number, what: "partial" | "final" | "error" = "final"): void {
-    const body = [`${what} of #${token}`];
+  /** A multiplexed worker's PARTIAL, FINAL or ERROR for the n-th request that was dispatched. */
+  done(worker: string, number: number, what: "partial" | "final" | "error" = "final"): void {
+    const body = [`${what} of #${number}`], token = this.#tokens[number - 1] ?? number;
     if (what === "error") this.routing.error(worker, MULTIPLEXED, token, 500, body, this.now);
     else this.routing.reply(worker, MULTIPLEXED, what, token, body, this.now);
   }

@@ -18,7 +18,7 @@ function inState(state: State, options: Partial<RoutingOptions> = {}): Harness {
 function outcome(harness: Harness): string {
   const { routing } = harness;
   const worker = routing.workers.get("w1");
-  const state = worker === undefined ? "unknown" : worker.held.size > 0 ? "busy" : "waiting";
+  const state = worker === undefined ? "unknown" : worker.holding > 0 ? "busy" : "waiting";
   return routing.queued > 0 ? `${state}, recovered` : state;
 }
 

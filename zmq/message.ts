@@ -51,7 +51,7 @@ export class Message {
     libzmq().symbols.zmq_msg_init(this.pointer);
   }
 
-  /** A message of one's own; what it holds is of no use. */
+  /** An empty message of one's own. */
   static take(): Message {
     if (spare.length === 0) {
       readable ??= isReadable();
@@ -135,8 +135,11 @@ export class Message {
     this.#released = true;
     const kept = spare.length < SPARE;
     if (kept) spare.push(this);
-    // One that holds no memory is closed when it is used again.
-    if (kept && this.#short) return;
+    if (kept && this.#short) {
+      // It holds no memory, and what else there is libzmq closes when it is used again.
+      this.#chunk[this.#at + SIZE_AT] = 0;
+      return;
+    }
     // Closing frees the content; a message in the pool is an initialized one.
     const { symbols } = libzmq();
     symbols.zmq_msg_close(this.pointer);

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Ids } from "../ids.ts";
+import { Tokens } from "../tokens.ts";
+
+interface Item {
+  id: number | bigint;
+  sibling: Item | undefined;
+}
+
+Deno.test("`Tokens` names what was added, until it is deleted", () => {
+  const tokens = new Tokens<string>();
+  const a = tokens.add("a"), b = tokens.add("b");
+  assert.notEqual(a, b);
+  assert.equal(tokens.get(a), "a");
+  assert.equal(tokens.get(b), "b");
+  tokens.delete(a);
+  assert.equal(tokens.get(a), undefined);
+  assert.equal(tokens.get(b), "b");
+});
+
+Deno.test("`Tokens` does not give out a token again soon, and none that is not positive and exact", () => {
+  const tokens = new Tokens<number>(), seen = new Set<number>();
+  for (let i = 0; i < 10_000; i++) {
+    const token = tokens.add(i);
+    assert.ok(Number.isSafeInteger(token) && token > 0, String(token));
+    assert.ok(!seen.has(token), `${token} again`);
+    seen.add(token);
+    if (i % 3 > 0) tokens.delete(token);
+  }
+});
+
+Deno.test("`Tokens.get` finds nothing by a number that was never given out", () => {
+  const tokens = new Tokens<string>();
+  const token = tokens.add("a");
+  for (const wrong of [0, token + 1, token - 1, 2 * token, token + 2 ** 24, 2 ** 53 - 1]) {
+    assert.equal(tokens.get(wrong), undefined, String(wrong));
+  }
+});
+
+Deno.test("`Ids` is as a Map when items come and go", () => {
+  const id = fc.oneof(
+    fc.integer({ min: 1, max: 40 }),
+    fc.integer({ min: 1, max: 40 }).map((n) => n * 2 ** 32),
+    fc.integer({ min: 0, max: 40 }).map((n) => 2n ** 63n + BigInt(n)),
+  );
+  fc.assert(fc.property(fc.integer(), fc.array(id, { maxLength: 300 }), (seed, steps) => {
+    const ids = new Ids<Item>(seed), model = new Map<Item["id"], Item>();
+    for (const id of steps) {
+      const known = model.get(id);
+      assert.equal(ids.get(id), known);
+      if (known === undefined) {
+        const item = { id, sibling: undefined };
+        ids.add(item);
+        model.set(id, item);
+      } else {
+        ids.delete(known);
+        model.delete(id);
+      }
+      assert.equal(ids.size, model.size);
+    }
+    assert.deepEqual(new Set(ids.values()), new Set(model.values()));
+  }));
+});

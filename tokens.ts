@@ -1,0 +1,55 @@
+/**
+ * Names for things that are held for a while, as a broker's for the requests that its workers
+ * hold. To give one out, to find what it names and to take it back is O(1) and allocates nothing,
+ * where a `Map` that is written to all the time leaves tables behind for the garbage collector:
+ * those, and what hung on them, were a third of a broker's time with 256 requests in flight.
+ *
+ * @module
+ */
+
+/** One more than how many things can have a token at a time. */
+const SLOTS = 2 ** 24;
+/** How often a slot can be used before its tokens are the same again. */
+const TURNS = 2 ** 28;
+
+/** Gives out whole numbers from 1 to 2^52, none of them again soon. */
+export class Tokens<T> {
+  /** By slot; the first is never used, since no token is 0. */
+  readonly #items: (T | undefined)[] = [undefined];
+  /** How often each slot was used again. */
+  readonly #turns: number[] = [0];
+  /** Slots without an item. */
+  readonly #free: number[] = [];
+
+  /**
+   * Gives out a token.
+   *
+   * @throws {RangeError} If more than 16 million are out.
+   */
+  add(item: T): number {
+    let slot = this.#free.pop();
+    if (slot === undefined) {
+      slot = this.#items.length;
+      if (slot === SLOTS) throw new RangeError(`At most ${SLOTS} tokens can be out`);
+      this.#items.push(item);
+      this.#turns.push(0);
+    } else {
+      this.#items[slot] = item;
+      this.#turns[slot] = (this.#turns[slot]! + 1) % TURNS;
+    }
+    return this.#turns[slot]! * SLOTS + slot;
+  }
+
+  /** What the token names; `undefined` for any number that is not out. */
+  get(token: number): T | undefined {
+    const slot = token % SLOTS;
+    return this.#turns[slot] === (token - slot) / SLOTS ? this.#items[slot] : undefined;
+  }
+
+  /** Takes a token back, which must be out. */
+  delete(token: number): void {
+    const slot = token % SLOTS;
+    this.#items[slot] = undefined;
+    this.#free.push(slot);
+  }
+}

@@ -31,11 +31,13 @@ import {
   type ResolvedBrokerOptions,
   resolveDrain,
 } from "./options.ts";
+import { Outbox } from "./outbox.ts";
 import {
+  type Message as MessageKind,
+  type Request,
   Routing,
   type RoutingCounters,
   type RoutingEvent,
-  type Sent,
   type Shell,
 } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
@@ -166,6 +168,7 @@ export class Broker {
   };
   readonly #routing: Routing<Content>;
   readonly #ended = Promise.withResolvers<void>();
+  #outbox: Outbox<{ what: MessageKind; request: Request<Content> | undefined }> | undefined;
   #socket: Socket | undefined;
   #endpoints: readonly string[] = [];
   #boundAt = 0;
@@ -234,6 +237,7 @@ export class Broker {
       throw error;
     }
     this.#socket = socket;
+    this.#outbox = new Outbox(socket);
     this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
     socket.watch(() => this.#receive(socket));
@@ -336,7 +340,9 @@ export class Broker {
     });
     this.#routing.stop();
     if (drain > 0 && inFlight + queued > 0) await this.#drain(drain);
-    this.#routing.end(performance.now());
+    const now = performance.now();
+    this.#routing.end(now);
+    this.#flush(now);
     clearTimeout(this.#timer);
     this.#timerAt = -Infinity;
     await socket.close();
@@ -368,9 +374,7 @@ export class Broker {
     for (let i = 0; i < BATCH && !socket.isClosed; i++) {
       const frames = socket.receive();
       if (frames === undefined) break;
-      const identity = frames.shift()!;
-      const peer = identity.toBinaryString();
-      identity.release();
+      const peer = this.#peerOf(frames.shift()!);
       try {
         this.#handle(peer, frames, now);
       } catch (error) {
@@ -384,8 +388,28 @@ export class Broker {
           reason: error.message,
         });
       }
+      if (this.#outbox!.length >= BATCH) this.#flush(now);
     }
+    this.#flush(now);
     this.#arm();
+  }
+
+  /** The identity that a message begins with. */
+  #peerOf(identity: Message): string {
+    const name = identity.toBinaryString();
+    identity.release();
+    return name;
+  }
+
+  /** Sends what is to be sent, until there is no more. */
+  #flush(now: number): void {
+    const outbox = this.#outbox!;
+    while (outbox.length > 0) {
+      const failed = outbox.flush();
+      if (failed.length === 0) continue;
+      const unsent = failed.map(({ peer, why, about }) => ({ peer, why, ...about }));
+      this.#routing.unsent(unsent, now);
+    }
   }
 
   /** One message. Its frames are released, or routing has them, unless this throws. */
@@ -394,6 +418,8 @@ export class Broker {
       // From libzmq itself: the peer's connection is gone (ZMQ_ROUTER_NOTIFY). A peer that sends
       // just this says no more than that it goes.
       release(frames);
+      // What was to be sent to it has not been sent, and it is good to know that first.
+      this.#flush(now);
       return this.#routing.gone(peer, now);
     }
     const command = decodeAtBroker(frames, MESSAGES);
@@ -406,7 +432,7 @@ export class Broker {
           const content = { headers, frames: body as Message[] };
           this.#checkSize(content);
           const service = nameOf(command.service);
-          releaseAllBut(frames, body.length + (headers === undefined ? 0 : 1));
+          releaseAllBut(frames, framesOf(content));
           return routing.request(peer, service, command, content, now);
         }
         case "cancel":
@@ -425,8 +451,9 @@ export class Broker {
           const key = command.token ?? addressOf(command.client!);
           const content = { headers: command.headers, frames: command.body as Message[] };
           this.#checkSize(content);
+          releaseAllBut(frames, framesOf(content));
           routing.reply(peer, dialect, command.command, key, content, now);
-          break;
+          return discard(content);
         }
         case "error": {
           const { token, code, message, details } = command;
@@ -434,8 +461,9 @@ export class Broker {
             headers: undefined,
             frames: details === undefined ? [message] : [message, details],
           };
+          releaseAllBut(frames, framesOf(content));
           routing.error(peer, dialect, token, code, content, now);
-          break;
+          return discard(content);
         }
         case "ready":
           routing.ready(peer, dialect, nameOf(command.service), command.credit ?? 1, now);
@@ -466,45 +494,49 @@ export class Broker {
   #shell(): Shell<Content> {
     return {
       dispatch: (worker, request, timeToLive) => {
-        // Copies, since the request may have to be sent to another worker.
-        const body = request.body.frames.map((frame) => frame.copy());
-        // An RFC 18 worker has no room for headers.
-        const headers = worker.dialect === MULTIPLEXED ? request.body.headers?.copy() : undefined;
-        const sent = this.#send(worker.identity, {
+        const { headers, frames } = request.body;
+        this.#put(worker.identity, "request", request, {
           side: "worker",
           command: "request",
           dialect: worker.dialect,
           client: request.client,
           token: request.token,
           timeToLive,
-          headers,
-          body,
+          // An RFC 18 worker has no room for headers.
+          headers: worker.dialect === MULTIPLEXED ? headers?.copy() : undefined,
+          // Copies, since the request may have to be sent to another worker.
+          body: frames.map((frame) => frame.copy()),
         });
-        release(body);
-        headers?.release();
-        return sent;
       },
       control: (worker, dialect, command) =>
-        this.#send(worker, { side: "worker", command, dialect }),
+        this.#put(worker, "control", undefined, { side: "worker", command, dialect }),
       cancel: (worker, { token }) =>
-        this.#send(worker.identity, {
+        this.#put(worker.identity, "control", undefined, {
           side: "worker",
           command: "cancel",
           dialect: worker.dialect,
           token,
         }),
-      reply: ({ client, dialect, id, service }, command, { headers, frames }) =>
-        this.#send(client, {
+      reply: (request, command, content) => {
+        const { client, dialect, id, service } = request;
+        const { headers, frames } = take(content);
+        // An RFC 18 client has no room for headers.
+        const heads = dialect === MULTIPLEXED ? headers : undefined;
+        if (heads !== headers) headers!.release();
+        this.#put(client, command, request, {
           side: "client",
           command,
           dialect,
           id,
           service: service.name,
-          headers,
+          headers: heads,
           body: frames,
-        }),
-      fail: ({ client, dialect, id }, code, { frames: [message, details] }) =>
-        this.#send(client, {
+        });
+      },
+      fail: (request, code, content) => {
+        const { client, dialect, id } = request;
+        const { frames: [message, details] } = take(content);
+        this.#put(client, "error", request, {
           side: "client",
           command: "error",
           dialect,
@@ -512,9 +544,10 @@ export class Broker {
           code,
           message: message!,
           details,
-        }),
+        });
+      },
       error: (client, id, code, message) =>
-        this.#send(client, {
+        this.#put(client, "notice", undefined, {
           side: "client",
           command: "error",
           dialect: MULTIPLEXED,
@@ -523,9 +556,13 @@ export class Broker {
           message: UTF8.encode(message),
         }),
       controlClient: (client, command) =>
-        this.#send(client, { side: "client", command, dialect: MULTIPLEXED }),
+        this.#put(client, command === "disconnect" ? "notice" : "control", undefined, {
+          side: "client",
+          command,
+          dialect: MULTIPLEXED,
+        }),
       answer: (client, dialect, id, service, text) =>
-        this.#send(client, {
+        this.#put(client, dialect === MULTIPLEXED ? "notice" : "control", undefined, {
           side: "client",
           command: "final",
           dialect,
@@ -535,18 +572,19 @@ export class Broker {
         }),
       read: ({ frames }) => frames[0]?.toBinaryString() ?? "",
       size: sizeOf,
-      discard: ({ headers, frames }) => {
-        release(frames);
-        headers?.release();
-      },
+      discard,
       report: (event) => this.#report(event),
     };
   }
 
-  #send(peer: string, command: Command<Frame>): Sent {
-    const frames = encode<Frame>(command, CONTROL);
-    frames.unshift(peer);
-    return this.#socket!.send(frames);
+  #put(
+    peer: string,
+    what: MessageKind,
+    request: Request<Content> | undefined,
+    command: Command<Frame>,
+  ): void {
+    const outbox = this.#outbox!;
+    outbox.put(peer, encode<Frame>(command, outbox.control()), { what, request });
   }
 
   // ---- time ----
@@ -566,7 +604,9 @@ export class Broker {
 
   readonly #elapse = (): void => {
     this.#timerAt = Infinity;
-    this.#routing.elapse(performance.now());
+    const now = performance.now();
+    this.#routing.elapse(now);
+    this.#flush(now);
     this.#arm();
   };
 
@@ -648,15 +688,32 @@ export class Broker {
 /** What is in a message beside its envelope. */
 interface Content {
   headers: Message | undefined;
-  frames: Message[];
+  frames: readonly Message[];
 }
 
 const UTF8 = new TextEncoder();
-/** Every control frame is written here: libzmq copies it as it is sent. */
-const CONTROL = new Uint8Array(20);
+const NONE: readonly never[] = [];
 
 /** Lets the codec read frames that stay in libzmq's memory. */
 const MESSAGES: FrameReader<Message> = { read: (frame, into) => frame.read(into) };
+
+function discard({ headers, frames }: Content): void {
+  release(frames);
+  headers?.release();
+}
+
+/** Takes it out, so that there is nothing left to discard. */
+function take(content: Content): Content {
+  const { headers, frames } = content;
+  content.headers = undefined;
+  content.frames = NONE;
+  return { headers, frames };
+}
+
+/** How many frames it is. */
+function framesOf({ headers, frames }: Content): number {
+  return headers === undefined ? frames.length : frames.length + 1;
+}
 
 function release(frames: readonly Message[]): void {
   for (const frame of frames) frame.release();

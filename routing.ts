@@ -51,20 +51,21 @@ import {
   type Refusal,
   type RoutingCounters,
   type RoutingOptions,
-  type Sent,
   type Shell,
+  type Unsent,
   type WorkerEnd,
 } from "./routing_types.ts";
 
 export { Client, Request, type RequestTerms, Service, Worker } from "./routing_state.ts";
 export type {
   Drop,
+  Message,
   Refusal,
   RoutingCounters,
   RoutingEvent,
   RoutingOptions,
-  Sent,
   Shell,
+  Unsent,
   WorkerEnd,
 } from "./routing_types.ts";
 
@@ -165,7 +166,7 @@ export class Routing<B> {
     if (id !== 0 && this.#clients.get(client)?.requests.get(id) !== undefined) {
       this.#refuse(client, service, terms, body, "duplicate");
       this.#dropAll(client, "cancelled", now);
-      this.#noteIfFull(client, this.#shell.controlClient(client, "disconnect"));
+      this.#shell.controlClient(client, "disconnect");
       return;
     }
     const found = this.#services.get(service);
@@ -176,8 +177,7 @@ export class Routing<B> {
     if (found !== undefined && worker !== undefined) {
       // A service has no queue while a worker waits, so nobody is overtaken.
       const request = this.#accept(new Request(client, found, terms, body, now), now);
-      if (!this.#dispatch(request, worker, now)) this.#serve(found, now);
-      return;
+      return this.#dispatch(request, worker, now);
     }
     const size = this.#shell.size(body);
     const { maxQueue, maxQueueBytes, maxTotalQueue, maxTotalQueueBytes } = this.#options;
@@ -269,9 +269,8 @@ export class Routing<B> {
     const worker = request.worker!;
     if (command === "final") this.#release(request, worker);
     if (!request.over) {
-      const sent = this.#shell.reply(request, command, body);
-      if (sent !== "sent") this.#undeliverable(request, sent, now);
-      else if (command === "final") this.#answer(request);
+      this.#shell.reply(request, command, body);
+      if (command === "final") this.#answer(request);
       else {
         request.begun = true;
         this.counters.partials++;
@@ -290,12 +289,9 @@ export class Routing<B> {
     if (!request.over) {
       if (request.dialect !== MULTIPLEXED) this.#drop(request, "failed");
       else {
-        const sent = this.#shell.fail(request, code, body);
-        if (sent !== "sent") this.#undeliverable(request, sent, now);
-        else {
-          this.counters.errors++;
-          this.#answer(request);
-        }
+        this.#shell.fail(request, code, body);
+        this.counters.errors++;
+        this.#answer(request);
       }
     }
     this.#released(worker, now);
@@ -369,6 +365,34 @@ export class Routing<B> {
     }
   }
 
+  /**
+   * Messages that could not be sent, in the order in which they were to be. Nothing that was to
+   * be sent to the same peer after one of them has been sent either.
+   */
+  unsent(messages: readonly Unsent<B>[], now: number): void {
+    // A request that never got to its worker can go to another, whatever the rules for lost
+    // workers say. The last first, since each goes to the head.
+    for (const { what, request, peer } of messages.toReversed()) {
+      if (what === "request") this.#undispatched(request!, peer);
+    }
+    for (const { what, request, peer, why } of messages) {
+      const worker = this.#workers.get(peer);
+      switch (what) {
+        case "request":
+          if (worker !== undefined) this.#end(worker, why === "full" ? "full" : "gone", now);
+          break;
+        case "control":
+          if (worker !== undefined && why === "unreachable") this.#end(worker, "gone", now);
+          break;
+        case "notice":
+          if (why === "full") this.#broken.add(peer);
+          break;
+        default:
+          this.#undelivered(request!, what, why, now);
+      }
+    }
+  }
+
   // ---- what happens by itself ----
 
   /** Time has passed: does all that is due. */
@@ -409,8 +433,7 @@ export class Routing<B> {
     this.counters.mmi++;
     const text = this.#mmi.get(service)?.(body) ?? "501";
     this.#shell.discard(body);
-    const sent = this.#shell.answer(client, terms.dialect, terms.id ?? 0, service, text);
-    if (terms.dialect === MULTIPLEXED) this.#noteIfFull(client, sent);
+    this.#shell.answer(client, terms.dialect, terms.id ?? 0, service, text);
   }
 
   #serves(name: string): boolean {
@@ -448,12 +471,38 @@ export class Routing<B> {
   }
 
   #drop(request: Request<B>, reason: Drop): void {
-    this.counters.dropped[reason]++;
     this.#finish(request);
-    const { client, service, dialect, id } = request;
-    this.#shell.report({ type: "request dropped", client, service: service.name, reason });
+    this.#countDrop(request, reason);
+    const { client, dialect, id } = request;
     const error = DROPS[reason];
     if (dialect === MULTIPLEXED && error !== undefined) this.#tell(client, id, error);
+  }
+
+  #countDrop({ client, service }: Request<B>, reason: Drop): void {
+    this.counters.dropped[reason]++;
+    this.#shell.report({ type: "request dropped", client, service: service.name, reason });
+  }
+
+  /** A part of its reply could not be sent, nor will what comes after it. */
+  #undelivered(
+    request: Request<B>,
+    what: "partial" | "final" | "error",
+    why: "full" | "unreachable",
+    now: number,
+  ): void {
+    const { client, dialect } = request, reason = why === "full" ? "clientFull" : "clientGone";
+    if (what === "partial") {
+      this.counters.partials--;
+      if (!request.over && dialect !== MULTIPLEXED) this.#drop(request, reason);
+    } else {
+      this.counters.answered--;
+      if (what === "error") this.counters.errors--;
+      this.#countDrop(request, reason);
+    }
+    if (dialect !== MULTIPLEXED) return;
+    // All that it has in flight is void, and it is to be told as soon as it can be.
+    if (why === "full") this.#broken.add(client);
+    this.#dropAll(client, reason, now);
   }
 
   #expire(request: Request<B>, reason: "no worker" | "late"): void {
@@ -471,15 +520,6 @@ export class Routing<B> {
     this.#cancelWork(request, now);
     this.#drop(request, reason);
     this.#forgetIfIdle(service);
-  }
-
-  /** A part of its reply could not be sent: no more of it is. */
-  #undeliverable(request: Request<B>, sent: "full" | "unreachable", now: number): void {
-    const reason = sent === "full" ? "clientFull" : "clientGone";
-    if (request.dialect !== MULTIPLEXED) return this.#drop(request, reason);
-    // All that it has in flight is void, and it is to be told as soon as it can be.
-    this.#noteIfFull(request.client, sent);
-    this.#dropAll(request.client, reason, now);
   }
 
   /** Drops all that a multiplexed client has in flight. */
@@ -520,12 +560,7 @@ export class Routing<B> {
 
   /** Sends a multiplexed client an ERROR of the broker's own. */
   #tell(client: string, id: Id, [code, message]: Notice): void {
-    this.#noteIfFull(client, this.#shell.error(client, id, code, message));
-  }
-
-  /** What a multiplexed client did not take is lost to it: it is broken, and told when it can be. */
-  #noteIfFull(client: string, sent: Sent): void {
-    if (sent === "full") this.#broken.add(client);
+    this.#shell.error(client, id, code, message);
   }
 
   /** A multiplexed client was heard. True if it is broken: told DISCONNECT, and not to be served. */
@@ -536,7 +571,8 @@ export class Routing<B> {
     }
     if (this.#broken.size === 0 || !this.#broken.has(client)) return false;
     this.#dropAll(client, "clientFull", now);
-    if (this.#shell.controlClient(client, "disconnect") !== "full") this.#broken.delete(client);
+    this.#broken.delete(client);
+    this.#shell.controlClient(client, "disconnect");
     return true;
   }
 
@@ -601,7 +637,8 @@ export class Routing<B> {
       if (worker === undefined) return;
       const request = queue.requests.first!;
       this.#dequeue(request);
-      if (this.#dispatch(request, worker, now) && queue.requests.first !== undefined) {
+      this.#dispatch(request, worker, now);
+      if (queue.requests.first !== undefined) {
         // The next client's turn.
         service.turns.remove(queue);
         service.turns.push(queue);
@@ -609,34 +646,22 @@ export class Routing<B> {
     }
   }
 
-  /** False if the worker was lost with it: then the request is queued again. */
-  #dispatch(request: Request<B>, worker: Worker<B>, now: number): boolean {
+  #dispatch(request: Request<B>, worker: Worker<B>, now: number): void {
     const { expiresAt } = request;
     if (worker.dialect === MULTIPLEXED) request.token = this.#tokens.add(request);
+    request.attempts++;
+    request.worker = worker;
+    worker.held.push(request);
+    worker.holding++;
+    worker.sentAt = worker.dispatchedAt = now;
+    this.#rest(worker, true);
+    this.#inFlight++;
+    this.counters.dispatched++;
+    this.#schedule(request, expiresAt);
     const timeToLive = expiresAt === Infinity
       ? 0
       : Math.min(Math.max(1, Math.ceil(expiresAt - now)), MAX_TIME_TO_LIVE);
-    const sent = this.#shell.dispatch(worker, request, timeToLive);
-    if (sent === "sent") {
-      request.attempts++;
-      request.worker = worker;
-      worker.held.push(request);
-      worker.holding++;
-      worker.sentAt = worker.dispatchedAt = now;
-      this.#rest(worker, true);
-      this.#inFlight++;
-      this.counters.dispatched++;
-      this.#schedule(request, expiresAt);
-      return true;
-    }
-    if (worker.dialect === MULTIPLEXED) this.#tokens.delete(request.token);
-    // It never got there, so it is no attempt. The queue's bounds do not hold for it, since it
-    // was accepted.
-    if (request.size < 0) request.size = this.#shell.size(request.body);
-    this.#enqueue(request, "head");
-    this.#schedule(request, expiresAt);
-    this.#remove(worker, sent === "full" ? "full" : "gone", now);
-    return false;
+    this.#shell.dispatch(worker, request, timeToLive);
   }
 
   /** Puts a worker among those that wait if it has room, at the tail if it is new there. */
@@ -660,19 +685,36 @@ export class Routing<B> {
     this.#serve(worker.service, now);
   }
 
+  /** Takes back a request that never got to the worker: that was no attempt. */
+  #undispatched(request: Request<B>, worker: string): void {
+    const holder = request.worker;
+    // It may be over meanwhile, or elsewhere.
+    if (request.over || request.queue !== undefined || holder?.identity !== worker) return;
+    this.#release(request, holder);
+    request.attempts--;
+    this.counters.dispatched--;
+    this.#putBack(request);
+  }
+
   /** Takes back the request of a worker that was lost. */
   #recover(request: Request<B>): void {
     if (request.over) return;
     if (request.begun) return this.#drop(request, "partial");
     if (request.once) return this.#drop(request, "once");
     if (request.attempts >= this.#options.maxAttempts) return this.#drop(request, "attempts");
+    this.#putBack(request);
+    this.counters.recovered++;
+    const { client, service, attempts } = request;
+    this.#shell.report({ type: "request recovered", client, service: service.name, attempts });
+  }
+
+  /** At the head of its queue. The queue's bounds do not hold for it, since it was accepted. */
+  #putBack(request: Request<B>): void {
     request.worker = undefined;
     this.#inFlight--;
     if (request.size < 0) request.size = this.#shell.size(request.body);
     this.#enqueue(request, "head");
-    this.counters.recovered++;
-    const { client, service, attempts } = request;
-    this.#shell.report({ type: "request recovered", client, service: service.name, attempts });
+    this.#schedule(request, request.expiresAt);
   }
 
   // ---- workers' lives ----
@@ -774,8 +816,7 @@ export class Routing<B> {
     if (this.#diesAt(worker) <= now) return this.#end(worker, "silent", now);
     if (worker.sentAt + this.#options.heartbeatInterval <= now) {
       worker.sentAt = now;
-      const sent = this.#shell.control(worker.identity, worker.dialect, "heartbeat");
-      if (sent === "unreachable") return this.#end(worker, "gone", now);
+      this.#shell.control(worker.identity, worker.dialect, "heartbeat");
     }
     this.#watch(worker);
   }

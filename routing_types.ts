@@ -8,31 +8,34 @@
 import type { Dialect, Id } from "./commands.ts";
 import type { Request, Worker } from "./routing_state.ts";
 
-/** What became of a message that the shell was to send. */
-export type Sent = "sent" | "full" | "unreachable";
-
-/** What routing has its shell do. Identities and names are binary strings. */
+/**
+ * What routing has its shell do. Identities and names are binary strings.
+ *
+ * What is to be sent may be sent later, in order: to send many messages at once costs half of
+ * what it costs to send them one by one. What could then not be sent the shell says by
+ * `Routing.unsent`.
+ */
 export interface Shell<B> {
   /**
    * Sends a request to a worker. The body stays routing's: it may have to be sent again.
    *
    * @param timeToLive How long the answer is of use, in ms; 0 is for ever.
    */
-  dispatch(worker: Worker<B>, request: Request<B>, timeToLive: number): Sent;
+  dispatch(worker: Worker<B>, request: Request<B>, timeToLive: number): void;
   /** Sends a HEARTBEAT or DISCONNECT to a worker, or to a peer that holds itself for one. */
-  control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): Sent;
+  control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): void;
   /** Sends a CANCEL for a request to the worker that holds it. Multiplexed. */
-  cancel(worker: Worker<B>, request: Request<B>): Sent;
+  cancel(worker: Worker<B>, request: Request<B>): void;
   /** Sends a part of a reply to the client of a request. */
-  reply(request: Request<B>, command: "partial" | "final", body: B): Sent;
+  reply(request: Request<B>, command: "partial" | "final", body: B): void;
   /** Sends a worker's ERROR to the client of a request. Multiplexed. */
-  fail(request: Request<B>, code: number, body: B): Sent;
+  fail(request: Request<B>, code: number, body: B): void;
   /** Sends an ERROR of the broker's own to a client. Multiplexed. */
-  error(client: string, id: Id, code: number, message: string): Sent;
+  error(client: string, id: Id, code: number, message: string): void;
   /** Sends a HEARTBEAT or DISCONNECT to a client. Multiplexed. */
-  controlClient(client: string, command: "heartbeat" | "disconnect"): Sent;
+  controlClient(client: string, command: "heartbeat" | "disconnect"): void;
   /** Sends a FINAL with a body of one frame, from the broker itself. RFC 8. */
-  answer(client: string, dialect: Dialect, id: Id, service: string, text: string): Sent;
+  answer(client: string, dialect: Dialect, id: Id, service: string, text: string): void;
   /** The first frame of a body as a binary string; empty if there is none. */
   read(body: B): string;
   /** How many bytes a body has. */
@@ -41,6 +44,27 @@ export interface Shell<B> {
   discard(body: B): void;
   /** Tells of something that an operator may want to know. Not called for every message. */
   report(event: RoutingEvent): void;
+}
+
+/**
+ * What a message was, for the case that it could not be sent.
+ *
+ * - `request`: to a worker
+ * - `partial`, `final`, `error`: a worker's, to the request's client
+ * - `notice`: the broker's own, which a client must not miss
+ * - `control`: a HEARTBEAT, or what is of no use to a peer that is gone
+ */
+export type Message = "request" | "partial" | "final" | "error" | "notice" | "control";
+
+/** A message that could not be sent. */
+export interface Unsent<B> {
+  /** Who should have got it. */
+  peer: string;
+  what: Message;
+  /** The request that it, or the reply in it, is; for the first four. */
+  request: Request<B> | undefined;
+  /** The peer takes no more just now, or is gone. */
+  why: "full" | "unreachable";
 }
 
 /**

@@ -503,6 +503,7 @@ Deno.test("Routing tells a client that did not take an ERROR or a FINAL of the b
     harness.take();
     harness.unsendable.set("c1", "full");
     act(harness);
+    harness.settle();
     harness.unsendable.delete("c1");
     harness.routing.clientHeartbeat("c1", harness.now);
     assert.equal(harness.take().at(-1), "c1 < DISCONNECT");

@@ -180,6 +180,7 @@ class Model {
         const body = [`${step.do} ${id}`], { routing, now } = harness;
         if (step.do === "error") routing.error(worker, MULTIPLEXED, key as Id, 500, body, now);
         else routing.reply(worker, known.dialect, step.do, key, body, now);
+        harness.settle();
         if (step.do === "partial") break;
         assert.equal(harness.routing.counters.answered, before + (delivered && told ? 1 : 0));
         assert.ok(!delivered || !this.#finals.has(id), `${id} is answered twice`);
@@ -215,7 +216,7 @@ class Model {
 
   #dispatched(worker: Worker<Body>, request: Request<Body>): void {
     const id = request.body[0]!;
-    assert.ok(worker.holding < worker.credit, `${worker.identity} gets ${id} over its credit`);
+    assert.ok(worker.holding <= worker.credit, `${worker.identity} gets ${id} over its credit`);
     assert.equal(worker.service, request.service, `${id} goes to a worker of another service`);
     assert.ok(!this.#finals.has(id), `${id} is dispatched after its answer`);
     const attempts = (this.#attempts.get(id) ?? 0) + 1;

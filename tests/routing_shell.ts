@@ -8,13 +8,14 @@
 import assert from "node:assert/strict";
 import { type Dialect, type Id, MAJORTOMO, MULTIPLEXED, RFC } from "../codec.ts";
 import {
+  type Message,
   type Request,
   type RequestTerms,
   Routing,
   type RoutingEvent,
   type RoutingOptions,
-  type Sent,
   type Shell,
+  type Unsent,
   type Worker,
 } from "../routing.ts";
 
@@ -44,7 +45,9 @@ export class Harness implements Shell<Body> {
   /** Bodies that routing holds. */
   readonly held = new Set<Body>();
   /** Peers that cannot be sent to. */
-  readonly unsendable = new Map<string, Sent>();
+  readonly unsendable = new Map<string, "full" | "unreachable">();
+  /** What could not be sent, and routing has not been told of yet. */
+  #unsent: Unsent<Body>[] = [];
   /** The tokens in the order in which they were given out: the first is called #1 here. */
   readonly #tokens: number[] = [];
   readonly #names = new Map<number, string>();
@@ -58,45 +61,48 @@ export class Harness implements Shell<Body> {
 
   // ---- the shell ----
 
-  dispatch(worker: Worker<Body>, request: Request<Body>, timeToLive: number): Sent {
+  dispatch(worker: Worker<Body>, request: Request<Body>, timeToLive: number): void {
     assert.ok(this.held.has(request.body), "a body is dispatched that was let go");
     const multiplexed = worker.dialect === MULTIPLEXED;
     if (multiplexed) this.#names.set(request.token, `#${this.#tokens.push(request.token)}`);
     const key = multiplexed ? this.#names.get(request.token) : request.client;
     const ttl = multiplexed && timeToLive > 0 ? ` (${timeToLive} ms)` : "";
     const what = `REQUEST ${key} ${request.body.join(" ")}${ttl}`;
-    return this.#send(worker.identity, what, () => this.onDispatch(worker, request));
+    this.#send(worker.identity, what, "request", request);
   }
 
-  cancel(worker: Worker<Body>, request: Request<Body>): Sent {
+  cancel(worker: Worker<Body>, request: Request<Body>): void {
     assert.ok([...worker.held].includes(request), "CANCEL for what is not held");
-    return this.#send(worker.identity, `CANCEL ${this.#names.get(request.token)}`);
+    this.#send(worker.identity, `CANCEL ${this.#names.get(request.token)}`);
   }
 
-  fail(request: Request<Body>, code: number, body: Body): Sent {
-    return this.#send(request.client, `ERROR ${request.id} ${code} ${body.join(" ")}`);
+  fail(request: Request<Body>, code: number, body: Body): void {
+    this.#send(request.client, `ERROR ${request.id} ${code} ${body.join(" ")}`, "error", request);
   }
 
-  error(client: string, id: Id, code: number, message: string): Sent {
-    return this.#send(client, `ERROR ${id} ${code} ${message}`);
+  error(client: string, id: Id, code: number, message: string): void {
+    this.#send(client, `ERROR ${id} ${code} ${message}`, "notice");
   }
 
-  controlClient(client: string, command: "heartbeat" | "disconnect"): Sent {
-    return this.#send(client, command.toUpperCase());
+  controlClient(client: string, command: "heartbeat" | "disconnect"): void {
+    const what = command === "disconnect" ? "notice" : "control";
+    this.#send(client, command.toUpperCase(), what);
   }
 
-  control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): Sent {
+  control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): void {
     const suffix = dialect === MAJORTOMO ? " (majortomo)" : "";
-    return this.#send(worker, command.toUpperCase() + suffix);
+    this.#send(worker, command.toUpperCase() + suffix);
   }
 
-  reply(request: Request<Body>, command: "partial" | "final", body: Body): Sent {
+  reply(request: Request<Body>, command: "partial" | "final", body: Body): void {
     const id = request.id === 0 ? "" : `${request.id} `;
-    return this.#send(request.client, `${command.toUpperCase()} ${id}${body.join(" ")}`);
+    const text = `${command.toUpperCase()} ${id}${body.join(" ")}`;
+    this.#send(request.client, text, command, request);
   }
 
-  answer(client: string, _dialect: Dialect, _id: Id, service: string, text: string): Sent {
-    return this.#send(client, `FINAL ${service} ${text}`);
+  answer(client: string, dialect: Dialect, _id: Id, service: string, text: string): void {
+    const what = dialect === MULTIPLEXED ? "notice" : "control";
+    this.#send(client, `FINAL ${service} ${text}`, what);
   }
 
   read(body: Body): string {
@@ -115,13 +121,18 @@ export class Harness implements Shell<Body> {
     this.events.push(event);
   }
 
-  #send(peer: string, what: string, then = () => {}): Sent {
-    const result = this.unsendable.get(peer) ?? "sent";
-    if (result === "sent") {
-      this.sent.push(`${peer} < ${what}`);
-      then();
+  #send(peer: string, text: string, what: Message = "control", request?: Request<Body>): void {
+    const why = this.unsendable.get(peer);
+    if (why !== undefined) this.#unsent.push({ peer, what, request, why });
+    else {
+      this.sent.push(`${peer} < ${text}`);
+      if (what === "request") this.onDispatch(request!.worker!, request!);
     }
-    return result;
+  }
+
+  /** Tells routing what could not be sent, as the real shell does at the end of each turn. */
+  settle(): void {
+    while (this.#unsent.length > 0) this.routing.unsent(this.#unsent.splice(0), this.now);
   }
 
   // ---- the peers ----
@@ -129,6 +140,7 @@ export class Harness implements Shell<Body> {
   request(client: string, service: string, ...body: Body): void {
     this.held.add(body);
     this.routing.request(client, service, { dialect: RFC }, body, this.now);
+    this.settle();
   }
 
   /** A multiplexed client's. */
@@ -137,11 +149,13 @@ export class Harness implements Shell<Body> {
     this.held.add(body);
     const all = { ...terms, id, dialect: MULTIPLEXED };
     this.routing.request(client, service, all, body, this.now);
+    this.settle();
   }
 
   /** A multiplexed worker's READY. */
   offer(worker: string, service: string, credit: number): void {
     this.routing.ready(worker, MULTIPLEXED, service, credit, this.now);
+    this.settle();
   }
 
   /** A multiplexed worker's PARTIAL, FINAL or ERROR for the n-th request that was dispatched. */
@@ -149,30 +163,37 @@ export class Harness implements Shell<Body> {
     const body = [`${what} of #${number}`], token = this.#tokens[number - 1] ?? number;
     if (what === "error") this.routing.error(worker, MULTIPLEXED, token, 500, body, this.now);
     else this.routing.reply(worker, MULTIPLEXED, what, token, body, this.now);
+    this.settle();
   }
 
   ready(worker: string, service: string, dialect: Dialect = RFC): void {
     this.routing.ready(worker, dialect, service, 1, this.now);
+    this.settle();
   }
 
   partial(worker: string, client: string, ...body: Body): void {
     this.routing.reply(worker, RFC, "partial", client, body, this.now);
+    this.settle();
   }
 
   final(worker: string, client: string, ...body: Body): void {
     this.routing.reply(worker, RFC, "final", client, body, this.now);
+    this.settle();
   }
 
   heartbeat(worker: string, dialect: Dialect = RFC): void {
     this.routing.heartbeat(worker, dialect, this.now);
+    this.settle();
   }
 
   disconnect(worker: string): void {
     this.routing.disconnect(worker, this.now);
+    this.settle();
   }
 
   gone(peer: string): void {
     this.routing.gone(peer, this.now);
+    this.settle();
   }
 
   /** Lets time pass, deadline by deadline as the real shell does. */
@@ -182,6 +203,7 @@ export class Harness implements Shell<Body> {
       assert.ok(next > this.now || next === Math.ceil(this.now), "a deadline lies in the past");
       this.now = Math.max(this.now, next);
       this.routing.elapse(this.now);
+      this.settle();
     }
     this.now = until;
   }
@@ -190,6 +212,7 @@ export class Harness implements Shell<Body> {
 
   /** What was sent since the last call. */
   take(): string[] {
+    this.settle();
     return this.sent.splice(0);
   }
 
@@ -200,6 +223,7 @@ export class Harness implements Shell<Body> {
 
   /** Promise 1 of the broker, at any moment; and a body is held exactly as long as its request. */
   assertNothingLost(): void {
+    this.settle();
     const { counters, queued, inFlight } = this.routing;
     const dropped = Object.values(counters.dropped).reduce((sum, count) => sum + count);
     assert.equal(

@@ -290,43 +290,61 @@ export class Socket {
    */
   send(frames: readonly Frame[]): SendResult {
     this.#open();
+    if (frames.length === 0) throw new StateError("A message has at least one frame");
+    return this.#send(frames);
+  }
+
+  /**
+   * The same to a peer of a ROUTER.
+   *
+   * @param peer Its identity, as a binary string.
+   * @param frames One or more, without the identity.
+   */
+  sendTo(peer: string, frames: readonly Frame[]): SendResult {
+    this.#open();
+    if (frames.length === 0) throw new StateError("A message has at least one frame");
+    const result = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
+    if (result === "sent") return this.#send(frames);
+    reactor.touched();
+    return result;
+  }
+
+  #send(frames: readonly Frame[]): SendResult {
     const last = frames.length - 1;
-    if (last < 0) throw new StateError("A message has at least one frame");
+    let result: SendResult = "sent";
+    for (let i = 0; i < last && result === "sent"; i++) {
+      result = this.#sendFrame(frames[i]!, zmq.DONTWAIT | zmq.SNDMORE);
+    }
+    if (result === "sent") result = this.#sendFrame(frames[last]!, zmq.DONTWAIT);
+    reactor.touched();
+    return result;
+  }
+
+  #sendFrame(frame: Frame, flags: number): SendResult {
     const { symbols } = libzmq();
-    for (let i = 0; i <= last;) {
-      const frame = frames[i]!;
-      const flags = i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT;
+    for (;;) {
       let sent: number;
       if (frame instanceof Message) {
         sent = symbols.zmq_msg_send(frame.pointer, this.pointer, flags);
       } else if (typeof frame === "string") {
-        const bytes = fromBinaryString(frame);
-        sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
+        sent = symbols.zmq_send(this.pointer, bytesOfBinary(frame), size_t(frame.length), flags);
       } else {
         // The FFI wants an address, which an empty array may not have.
-        const length = frame.length;
-        sent = symbols.zmq_send(
-          this.pointer,
-          length === 0 ? scratch : frame as Uint8Array<ArrayBuffer>,
-          size_t(length),
-          flags,
-        );
+        const bytes = frame.length === 0 ? scratch : frame as Uint8Array<ArrayBuffer>;
+        sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
       }
-      if (sent >= 0) {
-        i++;
-        continue;
+      if (sent >= 0) return "sent";
+      switch (errorCode()) {
+        case "EINTR":
+          // A signal came in between; the frame is still to be sent.
+          continue;
+        case "EAGAIN":
+          return "full";
+        case "EHOSTUNREACH":
+          return "unreachable";
       }
-      const code = errorCode();
-      // A signal came in between; the frame is still to be sent.
-      if (code === "EINTR") continue;
-      if (code !== "EAGAIN" && code !== "EHOSTUNREACH") {
-        throw lastError("zmq_send", `a ${this.type} socket`);
-      }
-      reactor.touched();
-      return code === "EAGAIN" ? "full" : "unreachable";
+      throw lastError("zmq_send", `a ${this.type} socket`);
     }
-    reactor.touched();
-    return "sent";
   }
 
   /**
@@ -445,7 +463,7 @@ export class Socket {
 let scratch = new Uint8Array(256);
 
 /** The bytes of a binary string, valid until the next call. */
-function fromBinaryString(text: string): Uint8Array<ArrayBuffer> {
+function bytesOfBinary(text: string): Uint8Array<ArrayBuffer> {
   if (text.length > scratch.length) scratch = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) scratch[i] = text.charCodeAt(i);
   return scratch;

@@ -51,6 +51,8 @@ export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */
 const BATCH = 256;
+/** How many identities are kept as strings; as many connections may have been there. */
+const IDENTITIES = 65_536;
 /** How many characters of a peer's name go into a log line. */
 const SHOWN = 64;
 /** How many bytes a service's name may have: it is read, kept, and the key of maps. */
@@ -169,6 +171,8 @@ export class Broker {
   readonly #routing: Routing<Content>;
   readonly #ended = Promise.withResolvers<void>();
   #outbox: Outbox<{ what: MessageKind; request: Request<Content> | undefined }> | undefined;
+  /** Identities that ROUTER made, by the number in them. */
+  readonly #identities = new Map<number, string>();
   #socket: Socket | undefined;
   #endpoints: readonly string[] = [];
   #boundAt = 0;
@@ -396,7 +400,15 @@ export class Broker {
 
   /** The identity that a message begins with. */
   #peerOf(identity: Message): string {
-    const name = identity.toBinaryString();
+    const number = identity.routingNumber;
+    let name = number === undefined ? undefined : this.#identities.get(number);
+    if (name === undefined) {
+      name = identity.toBinaryString();
+      if (number !== undefined) {
+        if (this.#identities.size === IDENTITIES) this.#identities.clear();
+        this.#identities.set(number, name);
+      }
+    }
     identity.release();
     return name;
   }

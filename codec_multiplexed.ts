@@ -324,8 +324,7 @@ export function decodeAtWorker<F>(
  * @param into Where the control frame is written to; 20 bytes.
  */
 export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Array)[] {
-  let flags = 0, id: Id = 0, value = 0;
-  const frames: (F | Uint8Array)[] = [into];
+  let flags = 0, id: Id = 0, value = 0, frames: (F | Uint8Array)[];
   if ("headers" in command && command.headers !== undefined) flags = HEADERS;
   if (command.side === "client") {
     if ("id" in command) id = command.id!;
@@ -334,34 +333,48 @@ export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Arra
         if (command.noWait) flags |= NOWAIT;
         if (command.once) flags |= ONCE;
         value = command.timeToLive ?? 0;
-        frames.push(command.service);
+        frames = command.headers === undefined
+          ? [into, command.service, ...command.body]
+          : [into, command.service, command.headers, ...command.body];
+        break;
+      case "partial":
+      case "final":
+        frames = withBody(into, command.headers, command.body);
         break;
       case "error":
         value = command.code;
-        frames.push(command.message);
-        if (command.details !== undefined) frames.push(command.details);
+        frames = withDetails(into, command.message, command.details);
+        break;
+      default:
+        frames = [into];
     }
   } else {
     if ("token" in command) id = command.token!;
     switch (command.command) {
       case "ready":
         value = command.credit ?? 1;
-        frames.push(command.service);
+        frames = [into, command.service];
         break;
       case "request":
         value = command.timeToLive ?? 0;
+        frames = withBody(into, command.headers, command.body);
+        break;
+      case "partial":
+      case "final":
+        frames = withBody(into, command.headers, command.body);
         break;
       case "error":
         value = command.code;
-        frames.push(command.message);
-        if (command.details !== undefined) frames.push(command.details);
+        frames = withDetails(into, command.message, command.details);
         break;
       case "credit":
         value = command.credit;
+        frames = [into];
+        break;
+      default:
+        frames = [into];
     }
   }
-  if (flags & HEADERS) frames.push((command as { headers: F }).headers);
-  if ("body" in command) { for (const frame of command.body) frames.push(frame); }
   const numbers: Readonly<Record<string, number>> = NUMBERS[command.side];
   for (let i = 0; i < MAGIC.length; i++) into[i] = MAGIC[i]!;
   into[SIDE_AT] = command.side === "client" ? CLIENT : WORKER;
@@ -376,6 +389,24 @@ export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Arra
   }
   writeUint32(into, VALUE_AT, value);
   return frames;
+}
+
+function withBody<F>(
+  control: Uint8Array,
+  headers: F | undefined,
+  body: readonly F[],
+): (F | Uint8Array)[] {
+  if (headers !== undefined) return [control, headers, ...body];
+  // A spread makes an array longer than it need be; most bodies have one frame.
+  return body.length === 1 ? [control, body[0]!] : [control, ...body];
+}
+
+function withDetails<F>(
+  control: Uint8Array,
+  message: F,
+  details: F | undefined,
+): (F | Uint8Array)[] {
+  return details === undefined ? [control, message] : [control, message, details];
 }
 
 function writeUint32(into: Uint8Array, at: number, value: number): void {

@@ -359,19 +359,22 @@ export class Socket {
     const first = this.#receiveFrame();
     reactor.touched();
     if (first === undefined) return undefined;
-    const frames = [first];
+    let count = 0;
+    incoming[count++] = first;
     try {
       // The rest of a message is there as soon as its first frame is.
       for (let more = first.more; more;) {
         const frame = this.#receiveFrame();
         if (frame === undefined) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
-        frames.push(frame);
+        incoming[count++] = frame;
         more = frame.more;
       }
     } catch (error) {
-      for (const frame of frames) frame.release();
+      for (let i = 0; i < count; i++) incoming[i]!.release();
       throw error;
     }
+    const frames = incoming.slice(0, count);
+    if (count > INCOMING) incoming.length = INCOMING;
     return frames;
   }
 
@@ -459,6 +462,14 @@ export class Socket {
     return value[0]!;
   }
 }
+
+/**
+ * Where the frames of a message are gathered: an array that grows by the frame is three times as
+ * long as it need be, and much of what the garbage collector would have to do in a broker.
+ */
+const incoming: Message[] = [];
+/** How long it stays. */
+const INCOMING = 64;
 
 let scratch = new Uint8Array(256);
 

@@ -15,15 +15,18 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
+import { BrokerLog } from "./broker_log.ts";
+import { BrokerShell, type Postbox } from "./broker_shell.ts";
+import { decodeAtBroker, inspectRefused } from "./codec.ts";
 import {
-  type Command,
-  decodeAtBroker,
-  encode,
-  type FrameReader,
-  inspectRefused,
-  MULTIPLEXED,
-} from "./codec.ts";
-import { Complaints } from "./complaints.ts";
+  type Content,
+  discard,
+  framesOf,
+  MESSAGES,
+  release,
+  releaseAllBut,
+  sizeOf,
+} from "./content.ts";
 import { ProtocolError, type ProtocolErrorKind, StateError } from "./errors.ts";
 import {
   type BrokerOptions,
@@ -32,18 +35,11 @@ import {
   resolveDrain,
 } from "./options.ts";
 import { Outbox } from "./outbox.ts";
-import {
-  type Message as MessageKind,
-  type Request,
-  Routing,
-  type RoutingCounters,
-  type RoutingEvent,
-  type Shell,
-} from "./routing.ts";
+import { Routing, type RoutingCounters } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
-import { Context, type Frame, Socket } from "./zmq/socket.ts";
-import { MSG_SIZE, NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
+import { Context, Socket } from "./zmq/socket.ts";
+import { NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
 
 export type { BrokerOptions } from "./options.ts";
 export type { ProtocolErrorKind } from "./errors.ts";
@@ -53,14 +49,10 @@ export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 const BATCH = 256;
 /** How many identities are kept as strings; as many connections may have been there. */
 const IDENTITIES = 65_536;
-/** How many characters of a peer's name go into a log line. */
-const SHOWN = 64;
 /** How many bytes a service's name may have: it is read, kept, and the key of maps. */
 const LONGEST_NAME = 65_535;
 /** How many bytes an address has at most, by ZMTP. */
 const LONGEST_ADDRESS = 255;
-/** Beyond so many frames of a body, each counts for the memory that it takes beside its bytes. */
-const MANY = 16;
 /** What a timer can wait for at most, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -155,8 +147,8 @@ export interface CloseOptions {
  */
 export class Broker {
   readonly #options: ResolvedBrokerOptions;
-  readonly #logger: Logger = getLogger(["majortomo", "broker"]);
-  readonly #complaints = new Complaints();
+  readonly #logger: Logger;
+  readonly #log: BrokerLog;
   readonly #invalid: Record<ProtocolErrorKind, number> = {
     header: 0,
     delimiter: 0,
@@ -170,7 +162,7 @@ export class Broker {
   };
   readonly #routing: Routing<Content>;
   readonly #ended = Promise.withResolvers<void>();
-  #outbox: Outbox<{ what: MessageKind; request: Request<Content> | undefined }> | undefined;
+  readonly #outbox: Postbox = new Outbox();
   /** Identities that ROUTER made, by the number in them. */
   readonly #identities = new Map<number, string>();
   #socket: Socket | undefined;
@@ -189,12 +181,16 @@ export class Broker {
    * Makes a broker; nothing is bound yet.
    *
    * @param options See {@linkcode BrokerOptions}.
+   * @param logger Where it logs.
    * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
    * range.
    */
-  constructor(options: BrokerOptions = {}) {
+  constructor(options: BrokerOptions = {}, logger: Logger = getLogger(["majortomo", "broker"])) {
     this.#options = resolveBrokerOptions(options);
-    this.#routing = new Routing(this.#shell(), this.#options, Math.random() * 2 ** 32 | 0);
+    this.#logger = logger;
+    this.#log = new BrokerLog(logger);
+    const shell = new BrokerShell(this.#outbox, this.#log);
+    this.#routing = new Routing(shell, this.#options, Math.random() * 2 ** 32 | 0);
   }
 
   /**
@@ -241,7 +237,6 @@ export class Broker {
       throw error;
     }
     this.#socket = socket;
-    this.#outbox = new Outbox(socket);
     this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
     socket.watch(() => this.#receive(socket));
@@ -387,12 +382,9 @@ export class Broker {
         release(frames);
         this.#invalid[error.kind]++;
         this.#routing.invalid(peer, refused, error.message, now);
-        this.#complain(`invalid ${error.kind}`, "Dropped a message from {peer}: {reason}", {
-          peer: hex(peer),
-          reason: error.message,
-        });
+        this.#log.invalid(error.kind, peer, error.message);
       }
-      if (this.#outbox!.length >= BATCH) this.#flush(now);
+      if (this.#outbox.length >= BATCH) this.#flush(now);
     }
     this.#flush(now);
     this.#arm();
@@ -415,9 +407,9 @@ export class Broker {
 
   /** Sends what is to be sent, until there is no more. */
   #flush(now: number): void {
-    const outbox = this.#outbox!;
+    const outbox = this.#outbox;
     while (outbox.length > 0) {
-      const failed = outbox.flush();
+      const failed = outbox.flush(this.#socket!);
       if (failed.length === 0) continue;
       const unsent = failed.map(({ peer, why, about }) => ({ peer, why, ...about }));
       this.#routing.unsent(unsent, now);
@@ -503,102 +495,6 @@ export class Broker {
     );
   }
 
-  #shell(): Shell<Content> {
-    return {
-      dispatch: (worker, request, timeToLive) => {
-        const { headers, frames } = request.body;
-        this.#put(worker.identity, "request", request, {
-          side: "worker",
-          command: "request",
-          dialect: worker.dialect,
-          client: request.client,
-          token: request.token,
-          timeToLive,
-          // An RFC 18 worker has no room for headers.
-          headers: worker.dialect === MULTIPLEXED ? headers?.copy() : undefined,
-          // Copies, since the request may have to be sent to another worker.
-          body: frames.map((frame) => frame.copy()),
-        });
-      },
-      control: (worker, dialect, command) =>
-        this.#put(worker, "control", undefined, { side: "worker", command, dialect }),
-      cancel: (worker, { token }) =>
-        this.#put(worker.identity, "control", undefined, {
-          side: "worker",
-          command: "cancel",
-          dialect: worker.dialect,
-          token,
-        }),
-      reply: (request, command, content) => {
-        const { client, dialect, id, service } = request;
-        const { headers, frames } = take(content);
-        // An RFC 18 client has no room for headers.
-        const heads = dialect === MULTIPLEXED ? headers : undefined;
-        if (heads !== headers) headers!.release();
-        this.#put(client, command, request, {
-          side: "client",
-          command,
-          dialect,
-          id,
-          service: service.name,
-          headers: heads,
-          body: frames,
-        });
-      },
-      fail: (request, code, content) => {
-        const { client, dialect, id } = request;
-        const { frames: [message, details] } = take(content);
-        this.#put(client, "error", request, {
-          side: "client",
-          command: "error",
-          dialect,
-          id,
-          code,
-          message: message!,
-          details,
-        });
-      },
-      error: (client, id, code, message) =>
-        this.#put(client, "notice", undefined, {
-          side: "client",
-          command: "error",
-          dialect: MULTIPLEXED,
-          id,
-          code,
-          message: UTF8.encode(message),
-        }),
-      controlClient: (client, command) =>
-        this.#put(client, command === "disconnect" ? "notice" : "control", undefined, {
-          side: "client",
-          command,
-          dialect: MULTIPLEXED,
-        }),
-      answer: (client, dialect, id, service, text) =>
-        this.#put(client, dialect === MULTIPLEXED ? "notice" : "control", undefined, {
-          side: "client",
-          command: "final",
-          dialect,
-          id,
-          service,
-          body: [text],
-        }),
-      read: ({ frames }) => frames[0]?.toBinaryString() ?? "",
-      size: sizeOf,
-      discard,
-      report: (event) => this.#report(event),
-    };
-  }
-
-  #put(
-    peer: string,
-    what: MessageKind,
-    request: Request<Content> | undefined,
-    command: Command<Frame>,
-  ): void {
-    const outbox = this.#outbox!;
-    outbox.put(peer, encode<Frame>(command, outbox.control()), { what, request });
-  }
-
   // ---- time ----
 
   /** Has the timer go off no later than the next deadline; it may go off for nothing. */
@@ -621,114 +517,6 @@ export class Broker {
     this.#flush(now);
     this.#arm();
   };
-
-  // ---- the log ----
-
-  #report(event: RoutingEvent): void {
-    switch (event.type) {
-      case "worker joined":
-        this.#log(
-          "info",
-          `joined ${event.worker}`,
-          "Worker {worker} joined service {service}",
-          { worker: hex(event.worker), service: text(event.service) },
-        );
-        break;
-      case "worker left": {
-        const properties = {
-          worker: hex(event.worker),
-          service: text(event.service),
-          reason: event.reason,
-          held: event.held,
-        };
-        const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
-        const orderly = event.reason === "disconnect" || event.reason === "stopped";
-        if (orderly && event.held === 0) {
-          this.#log("info", `left ${event.worker}`, template, properties);
-        } else this.#complain(`worker ${event.reason}`, template, properties);
-        break;
-      }
-      case "worker refused":
-        this.#complain(
-          "reserved",
-          "Refused worker {worker}: the service name {service} is reserved",
-          { worker: hex(event.worker), service: text(event.service) },
-        );
-        break;
-      case "answer from unknown worker":
-        this.#complain(
-          "unknown",
-          "Dropped an answer from {worker}, which is no registered worker",
-          { worker: hex(event.worker) },
-        );
-        break;
-      default: {
-        // E.g. "Request of client 0001 for service "echo" recovered: worker lost".
-        const { type, client, service, ...rest } = event;
-        const why = "reason" in rest ? rest.reason : "worker lost";
-        const became = type.slice("request ".length);
-        this.#complain(
-          `${type} ${why}`,
-          `Request of client {client} for service {service} ${became}: {why}`,
-          { client: hex(client), service: text(service), why, ...rest },
-        );
-      }
-    }
-  }
-
-  #complain(kind: string, template: string, properties: Record<string, unknown>): void {
-    this.#log("warn", kind, template, properties);
-  }
-
-  /** Logs it, unless too many of its kind were logged just now. */
-  #log(
-    level: "info" | "warn",
-    kind: string,
-    template: string,
-    properties: Record<string, unknown>,
-  ): void {
-    this.#complaints.log(
-      kind,
-      performance.now(),
-      (template, properties) => this.#logger[level](template, properties),
-      template,
-      properties,
-    );
-  }
-}
-
-/** What is in a message beside its envelope. */
-interface Content {
-  headers: Message | undefined;
-  frames: readonly Message[];
-}
-
-const UTF8 = new TextEncoder();
-const NONE: readonly never[] = [];
-
-/** Lets the codec read frames that stay in libzmq's memory. */
-const MESSAGES: FrameReader<Message> = { read: (frame, into) => frame.read(into) };
-
-function discard({ headers, frames }: Content): void {
-  release(frames);
-  headers?.release();
-}
-
-/** Takes it out, so that there is nothing left to discard. */
-function take(content: Content): Content {
-  const { headers, frames } = content;
-  content.headers = undefined;
-  content.frames = NONE;
-  return { headers, frames };
-}
-
-/** How many frames it is. */
-function framesOf({ headers, frames }: Content): number {
-  return headers === undefined ? frames.length : frames.length + 1;
-}
-
-function release(frames: readonly Message[]): void {
-  for (const frame of frames) frame.release();
 }
 
 /** The name of a service, as a binary string. */
@@ -744,35 +532,4 @@ function nameOf(service: Message): string {
 /** The address of a client; a longer one is nobody's: no worker holds a request of it. */
 function addressOf(client: Message): string {
   return client.size > LONGEST_ADDRESS ? "" : client.toBinaryString();
-}
-
-/** Releases all but the last so many frames. */
-function releaseAllBut(frames: readonly Message[], last: number): void {
-  for (let i = 0; i < frames.length - last; i++) frames[i]!.release();
-}
-
-/** What it counts for: its bytes, and what holds them where there are many frames. */
-function sizeOf({ headers, frames }: Content): number {
-  let size = Math.max(0, frames.length - MANY) * MSG_SIZE;
-  if (headers !== undefined) size += headers.size;
-  for (const frame of frames) size += frame.size;
-  return size;
-}
-
-/** An identity as the log shows it. */
-function hex(identity: string): string {
-  let shown = "";
-  for (let i = 0; i < identity.length && i < SHOWN / 2; i++) {
-    shown += identity.charCodeAt(i).toString(16).padStart(2, "0");
-  }
-  return identity.length > SHOWN / 2 ? `${shown}…` : shown;
-}
-
-/** A service's name as the log shows it: quoted, with what could fool a terminal escaped. */
-function text(name: string): string {
-  const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
-  const shown = JSON.stringify(new TextDecoder().decode(bytes))
-    // Beside the control characters that JSON escapes, those that move or turn text around.
-    .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");
-  return name.length > SHOWN ? `${shown}…` : shown;
 }

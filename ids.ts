@@ -95,7 +95,8 @@ export class Ids<T extends Identified<T>> {
   #bucket(id: Id): number {
     const hash = typeof id === "number"
       ? Math.imul(id | 0, this.#low) + Math.imul(id / 2 ** 32 | 0, this.#high)
-      : Math.imul(Number(id & 0xffffffffn) | 0, this.#low) + Math.imul(Number(id >> 32n) | 0, this.#high);
+      : Math.imul(Number(id & 0xffffffffn) | 0, this.#low) +
+        Math.imul(Number(id >> 32n) | 0, this.#high);
     return hash >>> 0 >>> (32 - this.#bits);
   }
 }

@@ -27,16 +27,10 @@ export interface Failed<T> {
 
 /** Messages for the peers of a ROUTER. */
 export class Outbox<T> {
-  readonly #socket: Socket;
   #peers: string[] = [];
   #messages: (readonly Frame[])[] = [];
   #abouts: T[] = [];
   readonly #controls: Uint8Array[] = [];
-
-  /** @param socket The ROUTER. */
-  constructor(socket: Socket) {
-    this.#socket = socket;
-  }
 
   /** How many messages there are. */
   get length(): number {
@@ -68,9 +62,10 @@ export class Outbox<T> {
    * Sends all there is, in the order in which it was put. A peer for whom something cannot be
    * sent gets nothing after it either: it would miss what was in between.
    *
+   * @param socket The ROUTER.
    * @returns What could not be sent.
    */
-  flush(): Failed<T>[] {
+  flush(socket: Socket): Failed<T>[] {
     const peers = this.#peers, messages = this.#messages, abouts = this.#abouts;
     const failed: Failed<T>[] = [], reasons = new Map<string, Failed<T>["why"]>();
     if (messages.length === 0) return failed;
@@ -80,7 +75,7 @@ export class Outbox<T> {
     for (let i = 0; i < messages.length; i++) {
       const peer = peers[i]!, frames = messages[i]!;
       const before = reasons.size === 0 ? undefined : reasons.get(peer);
-      const result = before ?? this.#socket.sendTo(peer, frames);
+      const result = before ?? socket.sendTo(peer, frames);
       if (result !== "sent") {
         reasons.set(peer, result);
         failed.push({ peer, about: abouts[i]!, why: result });

@@ -1,0 +1,123 @@
+/**
+ * What a broker logs: what its routing reports, and what is wrong with what peers send, as lines
+ * that no peer can flood or forge.
+ *
+ * @module
+ */
+
+import type { Logger } from "@logtape/logtape";
+import { Complaints } from "./complaints.ts";
+import type { RoutingEvent } from "./routing.ts";
+
+/** How many characters of a peer's name go into a log line. */
+const SHOWN = 64;
+
+/** The log of one broker. */
+export class BrokerLog {
+  readonly #logger: Logger;
+  readonly #complaints = new Complaints();
+
+  /** @param logger Where it goes. */
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** A message that was dropped, since it is not MDP. */
+  invalid(kind: string, peer: string, reason: string): void {
+    this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", {
+      peer: hex(peer),
+      reason,
+    });
+  }
+
+  /** Logs what routing tells. */
+  report(event: RoutingEvent): void {
+    switch (event.type) {
+      case "worker joined":
+        this.#log(
+          "info",
+          `joined ${event.worker}`,
+          "Worker {worker} joined service {service}",
+          { worker: hex(event.worker), service: text(event.service) },
+        );
+        break;
+      case "worker left": {
+        const properties = {
+          worker: hex(event.worker),
+          service: text(event.service),
+          reason: event.reason,
+          held: event.held,
+        };
+        const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
+        const orderly = event.reason === "disconnect" || event.reason === "stopped";
+        if (orderly && event.held === 0) {
+          this.#log("info", `left ${event.worker}`, template, properties);
+        } else this.#complain(`worker ${event.reason}`, template, properties);
+        break;
+      }
+      case "worker refused":
+        this.#complain(
+          "reserved",
+          "Refused worker {worker}: the service name {service} is reserved",
+          { worker: hex(event.worker), service: text(event.service) },
+        );
+        break;
+      case "answer from unknown worker":
+        this.#complain(
+          "unknown",
+          "Dropped an answer from {worker}, which is no registered worker",
+          { worker: hex(event.worker) },
+        );
+        break;
+      default: {
+        // E.g. "Request of client 0001 for service "echo" recovered: worker lost".
+        const { type, client, service, ...rest } = event;
+        const why = "reason" in rest ? rest.reason : "worker lost";
+        const became = type.slice("request ".length);
+        this.#complain(
+          `${type} ${why}`,
+          `Request of client {client} for service {service} ${became}: {why}`,
+          { client: hex(client), service: text(service), why, ...rest },
+        );
+      }
+    }
+  }
+
+  #complain(kind: string, template: string, properties: Record<string, unknown>): void {
+    this.#log("warn", kind, template, properties);
+  }
+
+  /** Logs it, unless too many of its kind were logged just now. */
+  #log(
+    level: "info" | "warn",
+    kind: string,
+    template: string,
+    properties: Record<string, unknown>,
+  ): void {
+    this.#complaints.log(
+      kind,
+      performance.now(),
+      (template, properties) => this.#logger[level](template, properties),
+      template,
+      properties,
+    );
+  }
+}
+
+/** An identity as the log shows it. */
+function hex(identity: string): string {
+  let shown = "";
+  for (let i = 0; i < identity.length && i < SHOWN / 2; i++) {
+    shown += identity.charCodeAt(i).toString(16).padStart(2, "0");
+  }
+  return identity.length > SHOWN / 2 ? `${shown}…` : shown;
+}
+
+/** A service's name as the log shows it: quoted, with what could fool a terminal escaped. */
+function text(name: string): string {
+  const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
+  const shown = JSON.stringify(new TextDecoder().decode(bytes))
+    // Beside the control characters that JSON escapes, those that move or turn text around.
+    .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");
+  return name.length > SHOWN ? `${shown}…` : shown;
+}

@@ -1,0 +1,142 @@
+/**
+ * What a broker's routing has sent: commands, encoded and put into the outbox.
+ *
+ * @module
+ */
+
+import type { BrokerLog } from "./broker_log.ts";
+import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
+import { type Content, discard, sizeOf, take } from "./content.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Message, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
+import type { Frame } from "./zmq/socket.ts";
+
+/** An outbox that says of each message what routing wants to know if it cannot be sent. */
+export type Postbox = Outbox<{ what: Message; request: Request<Content> | undefined }>;
+
+const UTF8 = new TextEncoder();
+
+/** See {@linkcode Shell}. */
+export class BrokerShell implements Shell<Content> {
+  readonly #outbox: Postbox;
+  readonly #log: BrokerLog;
+
+  /** Puts messages into the outbox, and events into the log. */
+  constructor(outbox: Postbox, log: BrokerLog) {
+    this.#outbox = outbox;
+    this.#log = log;
+  }
+
+  dispatch(worker: Worker<Content>, request: Request<Content>, timeToLive: number): void {
+    const { headers, frames } = request.body, { dialect } = worker;
+    this.#put(worker.identity, "request", request, {
+      side: "worker",
+      command: "request",
+      dialect,
+      client: request.client,
+      token: request.token,
+      timeToLive,
+      // An RFC 18 worker has no room for headers.
+      headers: dialect === MULTIPLEXED ? headers?.copy() : undefined,
+      // Copies, since the request may have to be sent to another worker.
+      body: frames.map((frame) => frame.copy()),
+    });
+  }
+
+  control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): void {
+    this.#put(worker, "control", undefined, { side: "worker", command, dialect });
+  }
+
+  cancel({ identity, dialect }: Worker<Content>, { token }: Request<Content>): void {
+    this.#put(identity, "control", undefined, {
+      side: "worker",
+      command: "cancel",
+      dialect,
+      token,
+    });
+  }
+
+  reply(request: Request<Content>, command: "partial" | "final", content: Content): void {
+    const { client, dialect, id, service } = request;
+    const taken = take(content);
+    // An RFC 18 client has no room for headers.
+    const headers = dialect === MULTIPLEXED ? taken.headers : undefined;
+    if (headers !== taken.headers) taken.headers!.release();
+    this.#put(client, command, request, {
+      side: "client",
+      command,
+      dialect,
+      id,
+      service: service.name,
+      headers,
+      body: taken.frames,
+    });
+  }
+
+  fail(request: Request<Content>, code: number, content: Content): void {
+    const { client, dialect, id } = request;
+    const { frames: [message, details] } = take(content);
+    this.#put(client, "error", request, {
+      side: "client",
+      command: "error",
+      dialect,
+      id,
+      code,
+      message: message!,
+      details,
+    });
+  }
+
+  error(client: string, id: Id, code: number, message: string): void {
+    this.#put(client, "notice", undefined, {
+      side: "client",
+      command: "error",
+      dialect: MULTIPLEXED,
+      id,
+      code,
+      message: UTF8.encode(message),
+    });
+  }
+
+  controlClient(client: string, command: "heartbeat" | "disconnect"): void {
+    const what = command === "disconnect" ? "notice" : "control";
+    this.#put(client, what, undefined, { side: "client", command, dialect: MULTIPLEXED });
+  }
+
+  answer(client: string, dialect: Dialect, id: Id, service: string, text: string): void {
+    this.#put(client, dialect === MULTIPLEXED ? "notice" : "control", undefined, {
+      side: "client",
+      command: "final",
+      dialect,
+      id,
+      service,
+      body: [text],
+    });
+  }
+
+  read({ frames }: Content): string {
+    return frames[0]?.toBinaryString() ?? "";
+  }
+
+  size(content: Content): number {
+    return sizeOf(content);
+  }
+
+  discard(content: Content): void {
+    discard(content);
+  }
+
+  report(event: RoutingEvent): void {
+    this.#log.report(event);
+  }
+
+  #put(
+    peer: string,
+    what: Message,
+    request: Request<Content> | undefined,
+    command: Command<Frame>,
+  ): void {
+    const outbox = this.#outbox;
+    outbox.put(peer, encode<Frame>(command, outbox.control()), { what, request });
+  }
+}

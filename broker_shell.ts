@@ -39,7 +39,7 @@ export class BrokerShell implements Shell<Content> {
       // An RFC 18 worker has no room for headers.
       headers: dialect === MULTIPLEXED ? headers?.copy() : undefined,
       // Copies, since the request may have to be sent to another worker.
-      body: frames.map((frame) => frame.copy()),
+      body: frames.length === 1 ? [frames[0]!.copy()] : frames.map((frame) => frame.copy()),
     });
   }
 

@@ -30,6 +30,7 @@ import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./c
 import { type Config, NO_CONFIG, readConfig } from "./config.ts";
 import { cliLogger, configureLogging, type LogSettings } from "./logging.ts";
 import { stopSignal } from "./signals.ts";
+import { warmUp } from "./warm_up.ts";
 
 const NAME = "majortomo-broker";
 
@@ -158,7 +159,7 @@ export function main(args: readonly string[]): Promise<number> {
     if (config.ignored.length > 0) {
       cliLogger.warn(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`);
     }
-    await broker.run(stop);
+    await Promise.all([broker.run(stop), warmUp(stop.signal)]);
     return EXIT.ok;
   });
 }

@@ -38,8 +38,14 @@ export interface LogSettings {
  */
 const CLI = "majortomo.cli";
 
+/** What runs before it is needed, which is nothing to tell anybody. */
+const WARM_UP = "majortomo.warm-up";
+
 /** What a program says itself; see there. */
 export const cliLogger: Logger = getLogger(CLI.split("."));
+
+/** Goes nowhere; see there. */
+export const warmUpLogger: Logger = getLogger(WARM_UP.split("."));
 
 /**
  * Sends the log to stderr from now on.
@@ -68,6 +74,7 @@ export function configureLogging(name: string, settings: LogSettings): void {
     },
     loggers: [
       { ...onStderr, category: [], lowestLevel: settings.level },
+      { category: WARM_UP.split("."), parentSinks: "override", lowestLevel: null },
       ...Array.from(levels, ([category, lowestLevel]) => ({
         ...onStderr,
         category: category.split("."),

@@ -17,7 +17,7 @@ const ONLY: [modules: RegExp, from: RegExp, why: string][] = [
   [/^errors\.ts$/, /^$/, "errors stand by themselves"],
   [
     /^(commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/,
-    /^(commands|codec\w*|routing\w*|liveness|deadlines|list|complaints|errors)\.ts$/,
+    /^(commands|codec\w*|routing\w*|liveness|deadlines|list|tokens|ids|complaints|errors)\.ts$/,
     "the core is pure",
   ],
 ];

@@ -52,6 +52,10 @@ const OPTIONS = {
   ipv6: { id: 42, type: "int" },
   /** ZMQ_ROUTER_NOTIFY, draft: a message of its id and an empty frame for each peer that goes. */
   routerNotify: { id: 97, type: "int" },
+  /** ZMQ_IN_BATCH_SIZE, draft: bytes that are received at a time at most. */
+  inBatchSize: { id: 101, type: "int" },
+  /** ZMQ_OUT_BATCH_SIZE, draft: bytes that are sent at a time at most, of short messages. */
+  outBatchSize: { id: 102, type: "int" },
 } as const;
 
 /** A socket option that can be set here. */

@@ -1,0 +1,71 @@
+/**
+ * Has a broker's code run for a moment before it is needed: V8 compiles what runs for each
+ * message only once it has run often. In the first 5,000 requests after the start a round trip
+ * takes 15 % longer without it, and the tail of the first second of load is 5 ms instead of 4.
+ *
+ * @module
+ */
+
+import { Broker } from "../broker.ts";
+import { type Command, type Dialect, encode, MULTIPLEXED, RFC } from "../codec.ts";
+import { type Frame, Socket } from "../zmq/socket.ts";
+import { warmUpLogger } from "./logging.ts";
+
+/** How many requests of each dialect pass: V8 optimizes what has run some 3,000 times. */
+const REQUESTS = 3_200;
+/** How many at a time, so that nobody who comes meanwhile waits for more than some 2 ms. */
+const WINDOW = 32;
+const SERVICE = "warm-up", BODY = new Uint8Array(32);
+
+/**
+ * Runs requests of both sorts of dialects through a broker of its own, in this process.
+ *
+ * @param signal Ends it at once.
+ * @returns A promise of the end, after some 0.15 s; other things have their turns meanwhile.
+ */
+export async function warmUp(signal: AbortSignal): Promise<void> {
+  const endpoint = `inproc://warm-up-${crypto.randomUUID()}`;
+  await using broker = new Broker({ bind: endpoint }, warmUpLogger);
+  broker.bind();
+  for (const dialect of [MULTIPLEXED, RFC]) await pass(endpoint, dialect, signal);
+}
+
+async function pass(endpoint: string, dialect: Dialect, signal: AbortSignal): Promise<void> {
+  using sockets = new DisposableStack();
+  const connect = () => {
+    const socket = sockets.use(new Socket("DEALER", { linger: 0 }));
+    socket.connect(endpoint);
+    return socket;
+  };
+  const send = (socket: Socket, command: Command<Frame>) => socket.send(encode<Frame>(command));
+  const credit = dialect === MULTIPLEXED ? WINDOW : 1;
+  const client = connect(), workers = Array.from({ length: WINDOW / credit }, connect);
+  for (const worker of workers) {
+    send(worker, { side: "worker", command: "ready", dialect, service: SERVICE, credit });
+  }
+  for (let sent = 0; sent < REQUESTS; sent += WINDOW) {
+    for (let id = sent + 1; id <= sent + WINDOW; id++) {
+      const request = { side: "client", command: "request", dialect, id } as const;
+      send(client, { ...request, service: SERVICE, body: [BODY] });
+    }
+    for (let answered = 0; answered < WINDOW;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (signal.aborted) return;
+      for (const worker of workers) answerAll(worker, dialect);
+      for (; client.receiveBytes() !== undefined; answered++);
+    }
+  }
+  for (const worker of workers) send(worker, { side: "worker", command: "disconnect", dialect });
+}
+
+/** Makes a FINAL of each REQUEST: the bytes of the command, and of the time to live, differ. */
+function answerAll(worker: Socket, dialect: Dialect): void {
+  const REQUEST = 2, FINAL = 4;
+  const [frame, at] = dialect === MULTIPLEXED ? [0, 6] : [1, 0];
+  for (let frames; (frames = worker.receiveBytes()) !== undefined;) {
+    if (frames[frame]![at] !== REQUEST) continue;
+    frames[frame]![at] = FINAL;
+    if (dialect === MULTIPLEXED) frames[frame]!.fill(0, 16);
+    worker.send(frames);
+  }
+}

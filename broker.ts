@@ -47,6 +47,8 @@ export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */
 const BATCH = 256;
+/** How many messages are sent at a time at least, if there are more: workers need not wait. */
+const FLUSH = 128;
 /** How many identities are kept as strings; as many connections may have been there. */
 const IDENTITIES = 65_536;
 /** How many bytes a service's name may have: it is read, kept, and the key of maps. */
@@ -384,7 +386,7 @@ export class Broker {
         this.#routing.invalid(peer, refused, error.message, now);
         this.#log.invalid(error.kind, peer, error.message);
       }
-      if (this.#outbox.length >= BATCH) this.#flush(now);
+      if (this.#outbox.length >= FLUSH) this.#flush(now);
     }
     this.#flush(now);
     this.#arm();

@@ -528,3 +528,32 @@ Deno.test("Routing is fair when one client has 100,000 requests queued", () => {
   harness.done("w1", 2);
   assert.deepEqual(harness.take().filter((line) => line.includes("c2")), ["w1 < REQUEST #3 c2/1"]);
 });
+
+Deno.test("Routing puts requests that never got to their worker back in their order, uncounted", () => {
+  const harness = withWorker(3);
+  harness.unsendable.set("w1", "unreachable");
+  for (const id of [1, 2, 3]) harness.ask("c1", "echo", id, { once: true });
+  assert.equal(harness.routing.workers.size, 0);
+  assert.equal(harness.routing.counters.dispatched, 0);
+  harness.take();
+  harness.offer("w2", "echo", 3);
+  assert.deepEqual(
+    harness.take().filter((line) => line.includes("REQUEST")).map((line) => line.split(" ").at(-1)),
+    ["c1/1", "c1/2", "c1/3"],
+  );
+  harness.assertNothingLost();
+});
+
+Deno.test("Routing counts an answer that could not be sent as dropped, not as answered", () => {
+  const harness = withWorker(2);
+  harness.ask("c1", "echo", 1);
+  harness.ask("c1", "echo", 2);
+  harness.unsendable.set("c1", "unreachable");
+  harness.done("w1", 1, "partial");
+  harness.done("w1", 1, "error");
+  const { counters } = harness.routing;
+  const { answered, errors, partials, dropped } = counters;
+  assert.deepEqual({ answered, errors, partials }, { answered: 0, errors: 0, partials: 0 });
+  assert.equal(dropped.clientGone, 2);
+  harness.assertNothingLost();
+});

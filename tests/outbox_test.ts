@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { Outbox } from "../outbox.ts";
+import { Message } from "../zmq/message.ts";
+import { Socket } from "../zmq/socket.ts";
+import { RawSocket, show } from "./raw.ts";
+
+/** A ROUTER, and peers of the names that are given, connected. */
+async function router(...names: string[]) {
+  const socket = new Socket("ROUTER", { linger: 0, routerMandatory: 1 });
+  const endpoint = socket.bind("tcp://127.0.0.1:*");
+  const peers = new Map<string, RawSocket>();
+  for (const name of names) {
+    const peer = RawSocket.dealer(endpoint, {
+      routingId: new TextEncoder().encode(name),
+    });
+    peer.send("hello");
+    peers.set(name, peer);
+  }
+  for (let heard = 0; heard < names.length;) {
+    const message = socket.receiveBytes();
+    if (message !== undefined) heard++;
+    else await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  return {
+    socket,
+    peer: (name: string) => peers.get(name)!,
+    [Symbol.dispose]() {
+      for (const peer of peers.values()) peer.close();
+      socket.close();
+    },
+  };
+}
+
+Deno.test("`Outbox.flush` sends everything in order, and is empty then", async () => {
+  using stage = await router("a", "b");
+  const outbox = new Outbox<number>(), text = (text: string) => new TextEncoder().encode(text);
+  outbox.put("a", [text("1"), text("x")], 1);
+  outbox.put("b", [text("2")], 2);
+  outbox.put("a", [text("3")], 3);
+  assert.equal(outbox.length, 3);
+  assert.deepEqual(outbox.flush(stage.socket), []);
+  assert.equal(outbox.length, 0);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["1", "x"]);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["3"]);
+  assert.deepEqual(show(await stage.peer("b").receive()), ["2"]);
+});
+
+Deno.test("`Outbox.flush` says what could not be sent, and lets go of all messages", async () => {
+  using stage = await router("a");
+  const outbox = new Outbox<number>(), message = Message.take();
+  outbox.put("nobody", [message], 1);
+  outbox.put("a", [new Uint8Array([65])], 2);
+  outbox.put("nobody", [new Uint8Array([66])], 3);
+  assert.deepEqual(outbox.flush(stage.socket), [
+    { peer: "nobody", about: 1, why: "unreachable" },
+    { peer: "nobody", about: 3, why: "unreachable" },
+  ]);
+  assert.throws(() => message.release(), /released twice/);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["A"]);
+});
+
+Deno.test("`Outbox.control` gives each message memory of its own until it is sent", () => {
+  const outbox = new Outbox<void>(), seen = new Set<Uint8Array>();
+  for (let i = 0; i < 3_000; i++) {
+    const control = outbox.control();
+    assert.equal(control.length, 20);
+    assert.ok(!seen.has(control), `memory of message ${i} is another's`);
+    seen.add(control);
+    outbox.put("a", [control], undefined);
+  }
+});

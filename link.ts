@@ -80,13 +80,15 @@ export class Link {
   #lastId = 0;
   /** How often it was lost since a broker has answered a request. */
   #losses = 0;
-  /** The pause before the next connection, or the wait for an answer to the question. */
+  /** The wait for the connection to stand, or for an answer, or the pause before the next one. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** The next heartbeat, if one is to be sent. */
   #heartbeatTimer: ReturnType<typeof setTimeout> | undefined;
   #heardAt = 0;
   /** Whether something came since `#heardAt` was set. */
   #heard = false;
+  /** Whether a heartbeat was sent on this connection that nothing has come after. */
+  #owed = false;
   /** How many messages have come. */
   #received = 0;
 
@@ -164,13 +166,21 @@ export class Link {
     });
     this.#connection = connection;
     this.#state = "connecting";
+    this.#timer = setTimeout(() => this.#giveUp(), this.#options.heartbeatTimeout);
     logger.debug("Connecting to the broker at {endpoint}", { endpoint: this.endpoint });
     // libzmq does not tell of these connections.
     if (this.endpoint.startsWith("inproc:")) this.#connected();
   }
 
+  /** It does not come to stand: whoever listens may say what is not ZMTP, and no more. */
+  #giveUp(): void {
+    this.#disconnect(0);
+    this.#reconnect();
+  }
+
   #connected(): void {
     if (this.#state !== "connecting") return;
+    this.#stopTimer();
     if (this.#options.multiplexed === "insist") return this.#rise();
     this.#state = "asking";
     this.#connection!.send(question());
@@ -186,6 +196,7 @@ export class Link {
     this.#stopTimer();
     this.#state = "up";
     this.#lastId = 0;
+    this.#owed = false;
     for (const exchange of this.#waiting) this.#send(exchange);
     this.#waiting.clear();
   }
@@ -352,8 +363,10 @@ export class Link {
 
   /** Something is in flight from now on: heartbeats are due, and the broker's silence counts. */
   #watch(): void {
-    this.#heardAt = performance.now();
+    if (this.#heard) this.#owed = false;
     this.#heard = false;
+    // A caller with a short timeout comes and goes, and the silence that it meets is one silence.
+    if (!this.#owed) this.#heardAt = performance.now();
     this.#heartbeatTimer ??= this.#beatAfter(this.#options.heartbeatInterval);
   }
 
@@ -371,6 +384,7 @@ export class Link {
     const { heartbeatInterval, heartbeatTimeout } = this.#options;
     if (this.#heard) this.#heardAt = now;
     this.#heard = false;
+    this.#owed = true;
     const left = this.#heardAt + heartbeatTimeout - now;
     if (left <= 0) return this.#lose(`was silent for ${heartbeatTimeout} ms`);
     this.#tell(encode({ side: "client", command: "heartbeat", dialect: MULTIPLEXED }, control));

@@ -44,7 +44,7 @@ const logger = getLogger(["majortomo", "client"]);
 const COURTESY = 100;
 /** The longest time to live that the wire can carry, in ms. */
 const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
-const STOPPING = 503, TOO_LATE = 504;
+const WORKER_LOST = 502, STOPPING = 503, TOO_LATE = 504;
 
 /** What control frames are written to: libzmq copies them when they are sent. */
 const control = new Uint8Array(20);
@@ -270,8 +270,10 @@ export class Link {
     }
     const message = new TextDecoder().decode(command.message);
     const error = new ServiceError(command.code, message, command.details);
-    if (command.code === STOPPING) exchange.receiver.onVoid("was refused", error);
-    else {
+    // Neither says anything against the request.
+    if (command.code === STOPPING || command.code === WORKER_LOST) {
+      exchange.receiver.onVoid("was refused", error);
+    } else {
       this.#losses = 0;
       exchange.receiver.onError(command.code === TOO_LATE ? late(exchange.request, error) : error);
     }

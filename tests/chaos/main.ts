@@ -1,0 +1,71 @@
+/**
+ * Breaks things for real and looks whether the promises of `docs/reliability.md` hold. It prints
+ * what it did, and exits with 1 if a promise was broken.
+ *
+ * ```sh
+ * deno task chaos --seconds 60 --seed 7
+ * ```
+ *
+ * @module
+ */
+
+import { object } from "@optique/core/constructs";
+import { message } from "@optique/core/message";
+import { withDefault } from "@optique/core/modifiers";
+import { option } from "@optique/core/primitives";
+import { integer } from "@optique/core/valueparser";
+import {
+  ANY_OPTIONS,
+  EXIT,
+  parseArguments,
+  type Program,
+  runProgram,
+} from "../../cli/command_line.ts";
+import { anySeed } from "../random.ts";
+import { runChaos } from "./run.ts";
+
+const PROGRAM: Program = {
+  name: "chaos",
+  brief: message`Breaks a broker, workers and clients for real, and looks whether they keep what \
+is promised.`,
+  usage: [ANY_OPTIONS],
+  footer: message`The same seed has the same chance; what comes of it depends on the machine too.`,
+};
+
+const number = (name: `--${string}`, least: number, otherwise: number, what: string) =>
+  withDefault(
+    option(name, integer({ metavar: "NUMBER", min: least }), {
+      description: message`${what} Default: ${String(otherwise)}.`,
+    }),
+    otherwise,
+  );
+
+const OPTIONS = object({
+  seconds: number("--seconds", 1, 60, "How long things are broken."),
+  seed: withDefault(
+    option("--seed", integer({ metavar: "NUMBER", min: 0 }), {
+      description: message`What chance begins with. Default: another one each time.`,
+    }),
+    anySeed,
+  ),
+  workers: number("--workers", 1, 20, "How many processes of workers."),
+  steady: number("--steady", 1, 5, "How many processes of clients that are to be answered."),
+  vanishing: number("--vanishing", 0, 2, "How many processes of clients that are killed."),
+  clients: number("--clients", 1, 8, "How many clients in each of both."),
+});
+
+async function main(args: readonly string[]): Promise<number> {
+  return await runProgram("chaos", async () => {
+    const options = parseArguments(OPTIONS, PROGRAM, args);
+    if (options === undefined) return EXIT.ok;
+    const { seconds, seed } = options;
+    console.log(`chaos for ${seconds} s, seed ${seed}`);
+    const { broken } = await runChaos({ ...options, log: console.log });
+    for (const promise of broken.slice(0, 50)) console.log(`broken: ${promise}`);
+    if (broken.length > 50) console.log(`broken: ${broken.length - 50} more`);
+    console.log(broken.length === 0 ? "all promises were kept" : `to repeat: --seed ${seed}`);
+    return broken.length === 0 ? EXIT.ok : EXIT.failure;
+  });
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

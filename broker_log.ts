@@ -11,6 +11,11 @@ import type { RoutingEvent } from "./routing.ts";
 
 /** How many characters of a peer's name go into a log line. */
 const SHOWN = 64;
+/** Why connections cannot be taken, in words. */
+const REASONS: Readonly<Record<string, string>> = {
+  EMFILE: "the process may have no more open files (EMFILE), see ulimit -n",
+  ENFILE: "the system may have no more open files (ENFILE)",
+};
 
 /** The log of one broker. */
 export class BrokerLog {
@@ -27,6 +32,14 @@ export class BrokerLog {
     this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", {
       peer: hex(peer),
       reason,
+    });
+  }
+
+  /** A connection that could not be taken. */
+  notAccepted(endpoint: string, code: string): void {
+    this.#complain(`accept ${code}`, "Cannot take a new connection at {endpoint}: {reason}", {
+      endpoint,
+      reason: REASONS[code] ?? code,
     });
   }
 

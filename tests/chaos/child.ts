@@ -52,13 +52,17 @@ export class Child implements AsyncDisposable {
     this.#more.resolve();
   }
 
-  /** The next line that it prints, `undefined` at its end. */
-  async line(): Promise<string | undefined> {
-    const end = performance.now() + PATIENCE;
+  /**
+   * The next line that it prints, `undefined` at its end.
+   *
+   * @param patience How long to wait for it, in ms.
+   */
+  async line(patience = PATIENCE): Promise<string | undefined> {
+    const end = performance.now() + patience;
     while (this.#lines.length === 0 && !this.#over) {
       let timer;
       const late = new Promise<never>((_, reject) => {
-        const error = new Error(`Process ${this.pid} said nothing for ${PATIENCE} ms`);
+        const error = new Error(`Process ${this.pid} said nothing for ${patience} ms`);
         timer = setTimeout(() => reject(error), end - performance.now());
       });
       try {

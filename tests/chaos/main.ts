@@ -4,6 +4,7 @@
  *
  * ```sh
  * deno task chaos --seconds 60 --seed 7
+ * deno task chaos --ffi
  * ```
  *
  * @module
@@ -12,7 +13,7 @@
 import { object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { withDefault } from "@optique/core/modifiers";
-import { option } from "@optique/core/primitives";
+import { flag, option } from "@optique/core/primitives";
 import { integer } from "@optique/core/valueparser";
 import {
   ANY_OPTIONS,
@@ -22,6 +23,7 @@ import {
   runProgram,
 } from "../../cli/command_line.ts";
 import { anySeed } from "../random.ts";
+import { Child } from "./child.ts";
 import { runChaos } from "./run.ts";
 
 const PROGRAM: Program = {
@@ -52,20 +54,38 @@ const OPTIONS = object({
   steady: number("--steady", 1, 5, "How many processes of clients that are to be answered."),
   vanishing: number("--vanishing", 0, 2, "How many processes of clients that are killed."),
   clients: number("--clients", 1, 8, "How many clients in each of both."),
+  ffi: withDefault(
+    flag("--ffi", {
+      description: message`Wear down the calls of libzmq instead: 100,000 sockets, 5 million \
+messages, 100,000 waits that are given up.`,
+    }),
+    false,
+  ),
 });
 
 async function main(args: readonly string[]): Promise<number> {
   return await runProgram("chaos", async () => {
     const options = parseArguments(OPTIONS, PROGRAM, args);
     if (options === undefined) return EXIT.ok;
-    const { seconds, seed } = options;
-    console.log(`chaos for ${seconds} s, seed ${seed}`);
-    const { broken } = await runChaos({ ...options, log: console.log });
+    const { seconds, seed, ffi } = options;
+    console.log(`${ffi ? "libzmq worn down" : `chaos for ${seconds} s`}, seed ${seed}`);
+    const broken = ffi ? await wearDown(seed) : await runChaos({ ...options, log: console.log });
     for (const promise of broken.slice(0, 50)) console.log(`broken: ${promise}`);
     if (broken.length > 50) console.log(`broken: ${broken.length - 50} more`);
     console.log(broken.length === 0 ? "all promises were kept" : `to repeat: --seed ${seed}`);
     return broken.length === 0 ? EXIT.ok : EXIT.failure;
   });
+}
+
+/** Has a process of its own wear down what calls libzmq. @returns What was broken. */
+async function wearDown(seed: number): Promise<string[]> {
+  await using child = new Child("./ffi.ts", ["100000", "5000000", "100000", String(seed)]);
+  let broken = ["The process ended before its work was done"];
+  for (let line; (line = await child.line(600_000)) !== undefined;) {
+    if (line.startsWith("{")) broken = JSON.parse(line).broken;
+    else console.log(line);
+  }
+  return broken;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

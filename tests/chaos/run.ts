@@ -34,18 +34,13 @@ const PATIENCE = 20_000;
 const MIB = 2 ** 20;
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** What came of a run. */
-export interface Outcome {
-  /** Promises that were broken, in words. */
-  broken: string[];
-}
-
 /**
  * Starts all, breaks what chance wills, and holds the promises against what came of it.
  *
  * @param options See {@linkcode RunOptions}.
+ * @returns The promises that were broken, in words.
  */
-export async function runChaos(options: RunOptions): Promise<Outcome> {
+export async function runChaos(options: RunOptions): Promise<string[]> {
   const { seconds, seed, log } = options;
   const random = new Random(seed);
   const broken: string[] = [];
@@ -88,7 +83,7 @@ export async function runChaos(options: RunOptions): Promise<Outcome> {
 
   log(`faults: ${[...faults.done].map(([what, times]) => `${what} ${times}`).join(", ")}`);
   log(`requests: ${total(tallies)}`);
-  return { broken };
+  return broken;
 }
 
 /** The state of the broker when it has nothing left to do and all workers are there. */

@@ -128,6 +128,8 @@ export class Link {
       return;
     }
     if (!this.#inFlight.delete(exchange.id)) return;
+    // A broker that takes nothing must not have what nobody wants pile up here.
+    if (exchange.unsent !== undefined && this.#connection?.withdraw(exchange.unsent)) return;
     this.#tell(
       encode(
         { side: "client", command: "cancel", dialect: MULTIPLEXED, id: exchange.id },
@@ -234,12 +236,19 @@ export class Link {
     };
     this.#inFlight.set(id, exchange);
     if (this.#inFlight.size === 1) this.#watch();
-    this.#tell(encode(command, control));
+    const frames = encode(command, control);
+    if (!this.#tell(frames)) exchange.unsent = frames;
   }
 
-  /** Sends frames that begin with `control`, which need one of their own if they have to wait. */
-  #tell(frames: Uint8Array[]): void {
-    if (this.#connection?.send(frames) !== undefined) frames[0] = control.slice();
+  /**
+   * Sends frames that begin with `control`, which need one of their own if they have to wait.
+   *
+   * @returns Whether they have not.
+   */
+  #tell(frames: Uint8Array[]): boolean {
+    if (this.#connection?.send(frames) === undefined) return true;
+    frames[0] = control.slice();
+    return false;
   }
 
   #handle(command: CommandAtClient): void {
@@ -398,6 +407,8 @@ export class Link {
 class LinkExchange implements Exchange {
   /** What the broker knows it by; 0 while it was not sent. */
   id = 0;
+  /** Its frames, if they had to wait for room. */
+  unsent: readonly Uint8Array[] | undefined;
   /** Whether nothing more comes. */
   isOver = false;
   readonly request: Outgoing;

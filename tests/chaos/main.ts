@@ -5,6 +5,7 @@
  * ```sh
  * deno task chaos --seconds 60 --seed 7
  * deno task chaos --ffi
+ * deno task chaos --measure
  * ```
  *
  * @module
@@ -24,7 +25,12 @@ import {
 } from "../../cli/command_line.ts";
 import { anySeed } from "../random.ts";
 import { Child } from "./child.ts";
+import { measureFlood } from "./flood.ts";
+import { measureKills } from "./kills.ts";
 import { runChaos } from "./run.ts";
+
+/** How many workers are killed to be measured. */
+const KILLS = 200;
 
 const PROGRAM: Program = {
   name: "chaos",
@@ -61,6 +67,13 @@ messages, 100,000 waits that are given up.`,
     }),
     false,
   ),
+  measure: withDefault(
+    flag("--measure", {
+      description: message`Measure instead: how soon a killed worker's request is at another, and \
+what a pair keeps of its rate while others flood.`,
+    }),
+    false,
+  ),
 });
 
 async function main(args: readonly string[]): Promise<number> {
@@ -68,6 +81,10 @@ async function main(args: readonly string[]): Promise<number> {
     const options = parseArguments(OPTIONS, PROGRAM, args);
     if (options === undefined) return EXIT.ok;
     const { seconds, seed, ffi } = options;
+    if (options.measure) {
+      await measure();
+      return EXIT.ok;
+    }
     console.log(`${ffi ? "libzmq worn down" : `chaos for ${seconds} s`}, seed ${seed}`);
     const broken = ffi ? await wearDown(seed) : await runChaos({ ...options, log: console.log });
     for (const promise of broken.slice(0, 50)) console.log(`broken: ${promise}`);
@@ -86,6 +103,30 @@ async function wearDown(seed: number): Promise<string[]> {
     else console.log(line);
   }
   return broken;
+}
+
+const DISTURBANCES = {
+  garbage: "that sends garbage as fast as it can",
+  deaf: "that asks as fast as it can and never reads",
+};
+
+async function measure(): Promise<void> {
+  const times = await measureKills(KILLS);
+  const at = (share: number) => times[Math.ceil(share * times.length) - 1]!.toFixed(1);
+  console.log(
+    `SIGKILL of a busy worker to its request at another, ${times.length} times: ` +
+      `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms`,
+  );
+  const { undisturbed, ...disturbed } = await measureFlood();
+  console.log(`a pair undisturbed: ${undisturbed.toFixed()} requests/s`);
+  for (const [how, rate] of Object.entries(disturbed)) {
+    const share = (100 * rate / undisturbed).toFixed();
+    console.log(
+      `beside a peer ${
+        DISTURBANCES[how as keyof typeof DISTURBANCES]
+      }: ${rate.toFixed()} requests/s, ${share} %`,
+    );
+  }
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

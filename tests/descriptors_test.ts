@@ -8,6 +8,8 @@ import { Program } from "./cli.ts";
 
 /** How many files the broker may have open. Some forty are its own. */
 const FILES = 96;
+/** When the runtime has all that it needs, in ms after the start. */
+const SETTLED = 3_000;
 
 Deno.test({
   name: "the broker serves on, and says why, when it may have no more open files",
@@ -24,7 +26,10 @@ Deno.test({
     await using worker = new Worker({ broker, service: "echo", dialect: "rfc" });
     worker.serve((request) => request.text());
     await using client = new Client({ broker, dialect: "multiplexed", timeout: 20_000 });
-    assert.equal((await client.request("echo", "before")).text(), "before");
+    // Deno 2.9.6 itself opens a file once in its first seconds, and aborts if it cannot.
+    for (const end = performance.now() + SETTLED; performance.now() < end;) {
+      assert.equal((await client.request("echo", "before")).text(), "before");
+    }
 
     const port = Number(new URL(broker.replace("tcp:", "http:")).port);
     const crowd = await Promise.all(

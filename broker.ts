@@ -15,6 +15,7 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
+import { AcceptWatch } from "./broker_accepts.ts";
 import { BrokerLog } from "./broker_log.ts";
 import { BrokerShell, type Postbox } from "./broker_shell.ts";
 import { decodeAtBroker, inspectRefused } from "./codec.ts";
@@ -173,6 +174,7 @@ export class Broker {
   #running = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
+  #accepts: AcceptWatch | undefined;
   #closing: Promise<void> | undefined;
   /** Called when the drain may be over: something ended, or `close` will not wait any longer. */
   #drained: (() => void) | undefined;
@@ -242,6 +244,7 @@ export class Broker {
     this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
     socket.watch(() => this.#receive(socket));
+    this.#accepts = new AcceptWatch(socket, (...failure) => this.#log.notAccepted(...failure));
     for (const endpoint of this.#endpoints) {
       this.#logger.info("Listening on {endpoint}", { endpoint });
     }
@@ -345,6 +348,7 @@ export class Broker {
     this.#routing.end(now);
     this.#flush(now);
     clearTimeout(this.#timer);
+    this.#accepts?.stop();
     this.#timerAt = -Infinity;
     await socket.close();
     this.#logger.info("Stopped");

@@ -11,6 +11,11 @@ import type { RoutingEvent } from "./routing.ts";
 
 /** How many characters of a peer's name go into a log line. */
 const SHOWN = 64;
+/** Why connections cannot be taken, in words. */
+const REASONS: Readonly<Record<string, string>> = {
+  EMFILE: "the process may have no more open files (EMFILE), see ulimit -n",
+  ENFILE: "the system may have no more open files (ENFILE)",
+};
 
 /** The log of one broker. */
 export class BrokerLog {
@@ -27,6 +32,14 @@ export class BrokerLog {
     this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", {
       peer: hex(peer),
       reason,
+    }, peer);
+  }
+
+  /** A connection that could not be taken. */
+  notAccepted(endpoint: string, code: string): void {
+    this.#complain(`accept ${code}`, "Cannot take a new connection at {endpoint}: {reason}", {
+      endpoint,
+      reason: REASONS[code] ?? code,
     });
   }
 
@@ -36,9 +49,10 @@ export class BrokerLog {
       case "worker joined":
         this.#log(
           "info",
-          `joined ${event.worker}`,
+          "joined",
           "Worker {worker} joined service {service}",
           { worker: hex(event.worker), service: text(event.service) },
+          event.worker,
         );
         break;
       case "worker left": {
@@ -51,8 +65,8 @@ export class BrokerLog {
         const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
         if (orderly && event.held === 0) {
-          this.#log("info", `left ${event.worker}`, template, properties);
-        } else this.#complain(`worker ${event.reason}`, template, properties);
+          this.#log("info", "left", template, properties, event.worker);
+        } else this.#complain(`worker ${event.reason}`, template, properties, event.worker);
         break;
       }
       case "worker refused":
@@ -60,6 +74,7 @@ export class BrokerLog {
           "reserved",
           "Refused worker {worker}: the service name {service} is reserved",
           { worker: hex(event.worker), service: text(event.service) },
+          event.worker,
         );
         break;
       case "answer from unknown worker":
@@ -67,6 +82,7 @@ export class BrokerLog {
           "unknown",
           "Dropped an answer from {worker}, which is no registered worker",
           { worker: hex(event.worker) },
+          event.worker,
         );
         break;
       default: {
@@ -78,21 +94,28 @@ export class BrokerLog {
           `${type} ${why}`,
           `Request of client {client} for service {service} ${became}: {why}`,
           { client: hex(client), service: text(service), why, ...rest },
+          client,
         );
       }
     }
   }
 
-  #complain(kind: string, template: string, properties: Record<string, unknown>): void {
-    this.#log("warn", kind, template, properties);
+  #complain(
+    kind: string,
+    template: string,
+    properties: Record<string, unknown>,
+    peer?: string,
+  ): void {
+    this.#log("warn", kind, template, properties, peer);
   }
 
-  /** Logs it, unless too many of its kind were logged just now. */
+  /** Logs it, unless too much of its kind, or of its kind about the peer, was logged just now. */
   #log(
     level: "info" | "warn",
     kind: string,
     template: string,
     properties: Record<string, unknown>,
+    peer?: string,
   ): void {
     this.#complaints.log(
       kind,
@@ -100,6 +123,7 @@ export class BrokerLog {
       (template, properties) => this.#logger[level](template, properties),
       template,
       properties,
+      peer,
     );
   }
 }

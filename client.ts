@@ -182,8 +182,8 @@ export class Client implements ClientLike {
    * @throws {TimeoutError} If a part did not come within `timeout` and no retries are left, or
    * if the whole did not within `deadline`. With 0 for either, at once: nothing is sent.
    * @throws {ServiceError} If the service or the broker answered with an error: only in the
-   * multiplexed dialect. It is not sent again; but 503, with which a broker refuses what comes
-   * while it stops, is retried first.
+   * multiplexed dialect. It is not sent again; but 502, its worker was lost, and 503, with
+   * which a broker refuses what comes while it stops, are retried first.
    * @throws {DisconnectedError} If the connection was lost and it may not be sent again: it was
    * already, or it is to be sent `once`.
    * @throws {ProtocolError} If what came is not MDP 0.2 in the client's dialect, or is another

@@ -89,6 +89,21 @@ export class Connection<C> {
     return promise;
   }
 
+  /**
+   * Takes back a message that waits to be sent.
+   *
+   * @param frames The very array that `send()` was given.
+   * @returns Whether it did: if not, the message has been sent.
+   */
+  withdraw(frames: readonly Uint8Array[]): boolean {
+    const at = this.#unsent.findIndex((each) => each.frames === frames);
+    if (at < 0) return false;
+    for (const { sent } of this.#unsent.splice(at, 1)) sent();
+    // Room is nothing to be told of any more.
+    if (this.#unsent.length === 0) this.#socket.watch(this.#ready);
+    return true;
+  }
+
   /** Hands on what has come already, without waiting for the event loop to find it. */
   poll(): void {
     if (this.#socket.isClosed) return;

@@ -44,7 +44,7 @@ const logger = getLogger(["majortomo", "client"]);
 const COURTESY = 100;
 /** The longest time to live that the wire can carry, in ms. */
 const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
-const STOPPING = 503, TOO_LATE = 504;
+const WORKER_LOST = 502, STOPPING = 503, TOO_LATE = 504;
 
 /** What control frames are written to: libzmq copies them when they are sent. */
 const control = new Uint8Array(20);
@@ -80,13 +80,15 @@ export class Link {
   #lastId = 0;
   /** How often it was lost since a broker has answered a request. */
   #losses = 0;
-  /** The pause before the next connection, or the wait for an answer to the question. */
+  /** The wait for the connection to stand, or for an answer, or the pause before the next one. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** The next heartbeat, if one is to be sent. */
   #heartbeatTimer: ReturnType<typeof setTimeout> | undefined;
   #heardAt = 0;
   /** Whether something came since `#heardAt` was set. */
   #heard = false;
+  /** Whether a heartbeat was sent on this connection that nothing has come after. */
+  #owed = false;
   /** How many messages have come. */
   #received = 0;
 
@@ -126,6 +128,8 @@ export class Link {
       return;
     }
     if (!this.#inFlight.delete(exchange.id)) return;
+    // A broker that takes nothing must not have what nobody wants pile up here.
+    if (exchange.unsent !== undefined && this.#connection?.withdraw(exchange.unsent)) return;
     this.#tell(
       encode(
         { side: "client", command: "cancel", dialect: MULTIPLEXED, id: exchange.id },
@@ -164,13 +168,21 @@ export class Link {
     });
     this.#connection = connection;
     this.#state = "connecting";
+    this.#timer = setTimeout(() => this.#giveUp(), this.#options.heartbeatTimeout);
     logger.debug("Connecting to the broker at {endpoint}", { endpoint: this.endpoint });
     // libzmq does not tell of these connections.
     if (this.endpoint.startsWith("inproc:")) this.#connected();
   }
 
+  /** It does not come to stand: whoever listens may say what is not ZMTP, and no more. */
+  #giveUp(): void {
+    this.#disconnect(0);
+    this.#reconnect();
+  }
+
   #connected(): void {
     if (this.#state !== "connecting") return;
+    this.#stopTimer();
     if (this.#options.multiplexed === "insist") return this.#rise();
     this.#state = "asking";
     this.#connection!.send(question());
@@ -186,6 +198,7 @@ export class Link {
     this.#stopTimer();
     this.#state = "up";
     this.#lastId = 0;
+    this.#owed = false;
     for (const exchange of this.#waiting) this.#send(exchange);
     this.#waiting.clear();
   }
@@ -223,12 +236,19 @@ export class Link {
     };
     this.#inFlight.set(id, exchange);
     if (this.#inFlight.size === 1) this.#watch();
-    this.#tell(encode(command, control));
+    const frames = encode(command, control);
+    if (!this.#tell(frames)) exchange.unsent = frames;
   }
 
-  /** Sends frames that begin with `control`, which need one of their own if they have to wait. */
-  #tell(frames: Uint8Array[]): void {
-    if (this.#connection?.send(frames) !== undefined) frames[0] = control.slice();
+  /**
+   * Sends frames that begin with `control`, which need one of their own if they have to wait.
+   *
+   * @returns Whether they have not.
+   */
+  #tell(frames: Uint8Array[]): boolean {
+    if (this.#connection?.send(frames) === undefined) return true;
+    frames[0] = control.slice();
+    return false;
   }
 
   #handle(command: CommandAtClient): void {
@@ -259,8 +279,10 @@ export class Link {
     }
     const message = new TextDecoder().decode(command.message);
     const error = new ServiceError(command.code, message, command.details);
-    if (command.code === STOPPING) exchange.receiver.onVoid("was refused", error);
-    else {
+    // Neither says anything against the request.
+    if (command.code === STOPPING || command.code === WORKER_LOST) {
+      exchange.receiver.onVoid("was refused", error);
+    } else {
       this.#losses = 0;
       exchange.receiver.onError(command.code === TOO_LATE ? late(exchange.request, error) : error);
     }
@@ -352,8 +374,10 @@ export class Link {
 
   /** Something is in flight from now on: heartbeats are due, and the broker's silence counts. */
   #watch(): void {
-    this.#heardAt = performance.now();
+    if (this.#heard) this.#owed = false;
     this.#heard = false;
+    // A caller with a short timeout comes and goes, and the silence that it meets is one silence.
+    if (!this.#owed) this.#heardAt = performance.now();
     this.#heartbeatTimer ??= this.#beatAfter(this.#options.heartbeatInterval);
   }
 
@@ -371,6 +395,7 @@ export class Link {
     const { heartbeatInterval, heartbeatTimeout } = this.#options;
     if (this.#heard) this.#heardAt = now;
     this.#heard = false;
+    this.#owed = true;
     const left = this.#heardAt + heartbeatTimeout - now;
     if (left <= 0) return this.#lose(`was silent for ${heartbeatTimeout} ms`);
     this.#tell(encode({ side: "client", command: "heartbeat", dialect: MULTIPLEXED }, control));
@@ -382,6 +407,8 @@ export class Link {
 class LinkExchange implements Exchange {
   /** What the broker knows it by; 0 while it was not sent. */
   id = 0;
+  /** Its frames, if they had to wait for room. */
+  unsent: readonly Uint8Array[] | undefined;
   /** Whether nothing more comes. */
   isOver = false;
   readonly request: Outgoing;

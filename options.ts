@@ -127,7 +127,8 @@ export interface ClientOptions {
   /**
    * How often a request is sent again after a timeout, on a new connection and to the next
    * broker if there are several. Services must be idempotent (RFC 18). After the loss of a
-   * connection it is sent again at once, and at least one time even if this is 0.
+   * connection it is sent again at once, and at least one time even if this is 0. Multiplexed
+   * dialect: also after `ServiceError` 502 (its worker was lost) and 503 (the broker stops).
    * @default {as many as there are brokers, less one: each is tried once}
    */
   retries?: number;

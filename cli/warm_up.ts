@@ -8,6 +8,7 @@
 
 import { Broker } from "../broker.ts";
 import { type Command, type Dialect, encode, MULTIPLEXED, RFC } from "../codec.ts";
+import { ZmqError } from "../errors.ts";
 import { type Frame, Socket } from "../zmq/socket.ts";
 import { warmUpLogger } from "./logging.ts";
 
@@ -28,6 +29,16 @@ const SERVICE = "warm-up", BODY = new Uint8Array(32);
  * @returns A promise of the end, after some 0.2 s; other things have their turns meanwhile.
  */
 export async function warmUp(signal: AbortSignal): Promise<void> {
+  try {
+    await passAll(signal);
+  } catch (error) {
+    // The peers that came first may have taken all the files that there may be. To serve those
+    // does not need it.
+    if (!(error instanceof ZmqError)) throw error;
+  }
+}
+
+async function passAll(signal: AbortSignal): Promise<void> {
   const endpoint = `inproc://warm-up-${crypto.randomUUID()}`;
   await using broker = new Broker({ bind: endpoint }, warmUpLogger);
   broker.bind();

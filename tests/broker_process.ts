@@ -15,12 +15,22 @@ export class Program {
   readonly child: Deno.ChildProcess;
   readonly #lines: ReadableStreamDefaultReader<string>;
 
-  /** Starts a module of this folder, or with `command` another program. */
-  constructor(module: string, args: readonly string[], command?: string) {
+  /**
+   * Starts a module of this folder, or with `command` another program that is given its path.
+   *
+   * @param under A command to be put before, e.g. one that sets limits.
+   */
+  constructor(
+    module: string,
+    args: readonly string[],
+    { command, under = [] }: { command?: string; under?: readonly string[] } = {},
+  ) {
     const path = new URL(module, import.meta.url).pathname;
-    const deno = ["run", "--allow-all", "--no-prompt", path, ...args];
-    this.child = new Deno.Command(command ?? Deno.execPath(), {
-      args: command === undefined ? deno : [path, ...args],
+    const whole = command === undefined
+      ? [...under, Deno.execPath(), "run", "--allow-all", "--no-prompt", path, ...args]
+      : [...under, command, path, ...args];
+    this.child = new Deno.Command(whole[0]!, {
+      args: whole.slice(1),
       stdin: "null",
       stdout: "piped",
       stderr: "inherit",

@@ -333,13 +333,36 @@ Deno.test("Rule 8: with several brokers a void request goes to the next, and 503
   }
 });
 
-Deno.test("Rule 8: ERROR 503 is a ServiceError when no retries are left", async () => {
+for (const code of [502, 503]) {
+  Deno.test(`Rule 8: ERROR ${code} is a ServiceError when no retries are left`, async () => {
+    await using stage = new ClientStage();
+    const call = insisting(stage).request("echo");
+    (await got(stage.router, 1, "echo", "")).fail(code, "Stopping");
+    const error = await failure(call);
+    assert.ok(error instanceof ServiceError);
+    assert.equal(error.code, code);
+  });
+}
+
+Deno.test("Rule 10: a request is sent again after ERROR 502 when retries are left, and what came before does not count", async () => {
   await using stage = new ClientStage();
-  const call = insisting(stage).request("echo");
-  (await got(stage.router, 1, "echo", "")).fail(503, "Stopping");
+  const call = insisting(stage, { retries: 1 }).request("echo");
+  const request = await got(stage.router, 1, "echo", "");
+  request.answer(PARTIAL, "half");
+  request.fail(502, "The worker was lost after a part of its reply");
+  (await got(stage.router, 2, "echo", "")).answer(FINAL, "whole");
+  const reply = await call;
+  assert.deepEqual([reply.text(), reply.parts.length], ["whole", 1]);
+});
+
+Deno.test("Rule 10: a request that is sent `once` is not sent again after ERROR 502", async () => {
+  await using stage = new ClientStage();
+  const call = insisting(stage, { retries: 3 }).request("echo", "", { once: true });
+  const [address] = await stage.router.receive();
+  toGot(stage.router, address!, 1).fail(502, "The worker was lost");
   const error = await failure(call);
-  assert.ok(error instanceof ServiceError);
-  assert.equal(error.code, 503);
+  assert.ok(error instanceof ServiceError && error.code === 502, `${error}`);
+  assert.equal(stage.router.unread.length, 0);
 });
 
 Deno.test("Rule 9: a request is sent again as soon as a lost broker is back, within its timeout", async () => {

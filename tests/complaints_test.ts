@@ -60,3 +60,35 @@ Deno.test("`Complaints.admit` is cheap for kinds without number", () => {
   const took = performance.now() - start;
   assert.ok(took < 500, `50,000 complaints took ${took.toFixed()} ms`);
 });
+
+Deno.test("`Complaints.admit` counts each peer by itself, and one that floods does not silence another", () => {
+  const complaints = new Complaints();
+  const told = Array.from({ length: 1_000 }, () => complaints.admit("invalid", 0, "loud"));
+  assert.equal(told.filter((omitted) => omitted !== undefined).length, BURST);
+  assert.equal(complaints.admit("invalid", 1, "quiet"), 0);
+  assert.equal(complaints.admit("invalid", 1_000, "loud"), 1_000 - BURST);
+});
+
+Deno.test("`Complaints.admit` bounds what is told of all peers together, and counts the rest", () => {
+  const complaints = new Complaints();
+  const flood = (now: number) =>
+    Array.from({ length: 1_000 }, (_, i) => complaints.admit("invalid", now, `peer ${i}`))
+      .filter((omitted) => omitted !== undefined);
+  const first = flood(0);
+  assert.equal(first.length, 50);
+  const second = flood(1_000);
+  assert.equal(second[0], 1_000 - first.length);
+  assert.equal(second.slice(1).reduce((sum, omitted) => sum + omitted), 0);
+});
+
+Deno.test("`Complaints.admit` forgets peers, and not how many were left out about them", () => {
+  const complaints = new Complaints();
+  for (let peer = 0; peer < 40; peer++) {
+    for (let i = 0; i < BURST + 2; i++) complaints.admit("invalid", 0, `early ${peer}`);
+  }
+  let told = 0;
+  for (let now = 2_000, i = 0; now < 12_000; now++, i++) {
+    told += complaints.admit("invalid", now, `late ${i}`) ?? 0;
+  }
+  assert.ok(told >= 80, `${told} were told of`);
+});

@@ -33,7 +33,7 @@ function test(name: string, run: () => Promise<void>): void {
   Deno.test({ name: `majortomo: ${name}${reason}`, ignore: reason !== "", fn: run });
 }
 
-const start = (...args: string[]) => new Program("./interop_peer.py", args, python);
+const start = (...args: string[]) => new Program("./interop_peer.py", args, { command: python });
 
 /** A worker of majortomo that has connected. */
 async function startWorker(endpoint: string, service: string, seconds = 0): Promise<Program> {

@@ -79,8 +79,26 @@ export type Frame = Uint8Array | Message | string;
  */
 export type SendResult = "sent" | "full" | "unreachable";
 
-/** What a monitor tells of a connection: it stands, or it is gone. */
-export type MonitorEvent = "connected" | "disconnected";
+/** What a monitor can tell, with the numbers of zmq.h. */
+const EVENTS = {
+  /** A connection stands. */
+  connected: zmq.EVENT_HANDSHAKE_SUCCEEDED,
+  /** A connection is gone. */
+  disconnected: zmq.EVENT_DISCONNECTED,
+  /** A new connection cannot be taken; told again and again, as fast as can be, while it lasts. */
+  acceptFailed: zmq.EVENT_ACCEPT_FAILED,
+} as const;
+
+/** What a monitor tells of. */
+export type MonitorEvent = keyof typeof EVENTS;
+
+/** More about it. */
+export interface MonitorDetails {
+  /** Of the socket's own end. */
+  endpoint: string;
+  /** `acceptFailed`: why, e.g. `"EMFILE"`. */
+  code: string;
+}
 
 /** How many monitors there have been: each has an endpoint of its own. */
 let monitors = 0;
@@ -207,30 +225,54 @@ export class Socket {
   }
 
   /**
-   * Has the handler called when the connection to a peer stands, with its handshake done, and
-   * when it is gone. libzmq goes on to make it anew by itself.
+   * Has the handler called for each event: by default when the connection to a peer stands, with its
+   * handshake done, and when it is gone. libzmq goes on to make it anew by itself.
    *
    * @throws {StateError} If it is monitored already, or after `close()`.
+   * @throws {ZmqError} `EMFILE` if the process may have no more sockets.
    */
-  monitor(handler: (event: MonitorEvent) => void): void {
+  monitor(
+    handler: (event: MonitorEvent, details: MonitorDetails) => void,
+    events: readonly MonitorEvent[] = ["connected", "disconnected"],
+  ): void {
     this.#open();
     if (this.#monitor !== undefined) throw new StateError("The socket is monitored already");
-    const endpoint = `inproc://monitor-${++monitors}`;
-    const events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED;
-    const { symbols } = libzmq();
-    if (symbols.zmq_socket_monitor(this.pointer, cString(endpoint), events) !== 0) {
-      throw lastError("zmq_socket_monitor", `a ${this.type} socket`);
+    const address = `inproc://monitor-${++monitors}`;
+    const mask = events.reduce((mask, event) => mask | EVENTS[event], 0);
+    // Libzmq's I/O thread, the whole context's, would wait for someone to tell and for room to, with
+    // a lock held that it takes to end the monitor: so this end is there first, without a bound.
+    const monitor = new Socket("PAIR", { linger: 0, receiveHighWaterMark: 0 }, this.#context);
+    monitor.connect(address);
+    if (libzmq().symbols.zmq_socket_monitor(this.pointer, cString(address), mask) !== 0) {
+      const error = lastError("zmq_socket_monitor", `a ${this.type} socket`);
+      monitor.close();
+      throw error;
     }
-    const monitor = new Socket("PAIR", { linger: 0 }, this.#context);
     this.#monitor = monitor;
-    monitor.connect(endpoint);
     monitor.watch(() => {
       for (let frames; !monitor.isClosed && (frames = monitor.receiveBytes()) !== undefined;) {
-        // The first frame is the event, 16 bits in the machine's order, and a value.
-        const event = new DataView(frames[0]!.buffer).getUint16(0, true);
-        handler(event === zmq.EVENT_DISCONNECTED ? "disconnected" : "connected");
+        // The first frame is the event, 16 bits in the machine's order, and a value of 32.
+        const view = new DataView(frames[0]!.buffer), number = view.getUint16(0, true);
+        const event = events.find((event) => EVENTS[event] === number);
+        if (event === undefined) continue;
+        const errno = view.getInt32(2, true);
+        handler(event, {
+          endpoint: new TextDecoder().decode(frames[1]),
+          code: zmq.ERRNO.get(errno) ?? `E${errno}`,
+        });
       }
     });
+  }
+
+  /** Ends `monitor()`, if there is one: nothing more is told. @returns A promise of its end. */
+  async unmonitor(): Promise<void> {
+    const monitor = this.#monitor;
+    if (monitor === undefined) return;
+    this.#monitor = undefined;
+    // Before its other end is closed: libzmq's I/O thread, the whole context's, would wait for
+    // ever to tell it of the next event.
+    libzmq().symbols.zmq_socket_monitor(this.pointer, null, 0);
+    await monitor.close();
   }
 
   /** Sets an option. @throws {ZmqError} `EINVAL` if libzmq does not know it or its value. */
@@ -420,12 +462,7 @@ export class Socket {
     if (this.#closed !== undefined) return this.#closed;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#closed = promise;
-    if (this.#monitor !== undefined) {
-      // Before its other end is closed: libzmq's I/O thread, the whole context's, would wait for
-      // ever to tell it of the next event.
-      libzmq().symbols.zmq_socket_monitor(this.pointer, null, 0);
-    }
-    const monitored = this.#monitor?.close();
+    const monitored = this.unmonitor();
     const finish = () => {
       const closed = this.#context.closeSocket(this.pointer);
       resolve(Promise.all([closed, monitored]).then(() => {}));

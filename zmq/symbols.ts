@@ -84,6 +84,7 @@ export const MSG_SIZE = 64;
 export const MAX_SOCKETS = 2;
 export const FD = 14, EVENTS = 15, LAST_ENDPOINT = 32;
 export const NOTIFY_DISCONNECT = 2;
+export const EVENT_ACCEPT_FAILED = 0x0040;
 export const EVENT_DISCONNECTED = 0x0200, EVENT_HANDSHAKE_SUCCEEDED = 0x1000;
 
 const EHAUSNUMERO = 156384712;

@@ -1,0 +1,98 @@
+// What the broker's log says while peers misbehave: about each, a little, and nothing at their length.
+
+import assert from "node:assert/strict";
+import { configure, getTextFormatter, type LogRecord, reset } from "@logtape/logtape";
+import { anyMessage, corpus } from "./hostile.ts";
+import { Random } from "./random.ts";
+import { bytes } from "./raw.ts";
+import { C, C_REQUEST, FINAL, READY, Stage, W } from "./stage.ts";
+
+const format = getTextFormatter({ timestamp: "none" });
+
+/** Runs with a log from info up. @returns Its lines, and how many seconds it took. */
+async function logged(
+  body: (lines: string[]) => Promise<void>,
+): Promise<{ lines: string[]; seconds: number }> {
+  const lines: string[] = [], start = performance.now();
+  await configure({
+    sinks: { memory: (record: LogRecord) => void lines.push(format(record)) },
+    loggers: [
+      { category: "majortomo", sinks: ["memory"], lowestLevel: "info" },
+      { category: ["logtape", "meta"], sinks: [], lowestLevel: "error" },
+    ],
+  });
+  try {
+    await body(lines);
+  } finally {
+    await reset();
+  }
+  return { lines, seconds: Math.ceil((performance.now() - start) / 1_000) };
+}
+
+Deno.test("no line is long, or does anything to a terminal, whatever peers send", async () => {
+  const nasty = ["\x1b[2J\u202e", "x".repeat(60_000), "\r\nfake line", "\u2028\u0085", "\0"];
+  const { lines } = await logged(async () => {
+    await using stage = new Stage();
+    const random = new Random(7);
+    const peers = Array.from(
+      { length: 8 },
+      (_, i) => stage.peer(nasty[i]?.slice(0, 255) ?? `${i}`),
+    );
+    const messages = corpus("broker");
+    for (let i = 0; i < 2_000; i++) messages.push(anyMessage(random, "broker"));
+    for (const name of nasty) {
+      messages.push([W, READY, name], [C, C_REQUEST, name, "x"], [W, READY, `mmi.${name}`]);
+      messages.push([name, name], [W, FINAL, name, "", "x"], [C, bytes(name)]);
+    }
+    for (let at = 0; at < messages.length; at += 200) {
+      for (const message of messages.slice(at, at + 200)) random.pick(peers).send(...message);
+      await stage.assertServes();
+    }
+  });
+  assert.ok(lines.length > 20, `${lines.length} lines`);
+  for (const line of lines) {
+    assert.ok(line.length < 600, `a line of ${line.length} characters: ${line.slice(0, 200)}`);
+    // deno-lint-ignore no-control-regex -- they are what is looked for
+    assert.doesNotMatch(line.trimEnd(), /[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]/);
+  }
+});
+
+Deno.test("a peer that floods is told of a few times a second, and does not silence what is said of another", async () => {
+  const { lines, seconds } = await logged(async (lines) => {
+    await using stage = new Stage();
+    const loud = stage.peer("loud"), quiet = stage.peer("quiet");
+    for (let round = 0; round < 40; round++) {
+      for (let i = 0; i < 100; i++) loud.send("garbage");
+      await stage.until("all came", ({ invalid }) => invalid.header >= 100 * (round + 1));
+    }
+    quiet.send("garbage");
+    await stage.until("it came", ({ invalid }) => invalid.header === 4_001);
+    assert.match(lines.at(-1)!, new RegExp(`Dropped a message from .?${hexOf("quiet")}`));
+    // What was left out is told with the next.
+    const before = lines.length;
+    while (lines.length === before) {
+      loud.send("garbage");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    assert.match(lines.at(-1)!, /\(\d{2,} more like it were left out\)/);
+  });
+  const loud = lines.filter((line) => line.includes(hexOf("loud")));
+  assert.ok(loud.length <= 5 * (seconds + 1), `${loud.length} lines in ${seconds} s`);
+});
+
+Deno.test("a crowd of peers that misbehave is told of at a bounded rate", async () => {
+  const { lines, seconds } = await logged(async () => {
+    await using stage = new Stage();
+    const crowd = Array.from({ length: 300 }, (_, i) => stage.peer(`peer ${i}`));
+    for (let round = 0; round < 4; round++) {
+      for (const peer of crowd) peer.send("garbage");
+      await stage.until("all came", ({ invalid }) => invalid.header === 300 * (round + 1));
+    }
+  });
+  const told = lines.filter((line) => line.includes("Dropped a message")).length;
+  assert.ok(told >= 50 && told <= 50 * (seconds + 1), `${told} lines in ${seconds} s`);
+});
+
+function hexOf(name: string): string {
+  return [...bytes(name)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

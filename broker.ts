@@ -16,8 +16,24 @@
 
 import { getLogger, type Logger } from "@logtape/logtape";
 import { AcceptWatch } from "./broker_accepts.ts";
+import {
+  type BrokerEvent,
+  BrokerEvents,
+  type EventsOptions,
+  type EventStream,
+} from "./broker_events.ts";
 import { BrokerLog } from "./broker_log.ts";
+import { brokerAnswers, type Informant } from "./broker_mmi.ts";
 import { BrokerShell, type Postbox } from "./broker_shell.ts";
+import {
+  type BrokerStats,
+  brokerStats,
+  firstOf,
+  type ServiceStats,
+  serviceStats,
+  type WorkerStats,
+  workerStats,
+} from "./broker_stats.ts";
 import { decodeAtBroker, inspectRefused } from "./codec.ts";
 import {
   type Content,
@@ -29,19 +45,35 @@ import {
   sizeOf,
 } from "./content.ts";
 import { ProtocolError, type ProtocolErrorKind, StateError } from "./errors.ts";
+import { binaryName } from "./names.ts";
 import {
   type BrokerOptions,
+  checkSignal,
   resolveBrokerOptions,
+  resolveBuffer,
   type ResolvedBrokerOptions,
   resolveDrain,
+  serviceName,
 } from "./options.ts";
 import { Outbox } from "./outbox.ts";
-import { Routing, type RoutingCounters } from "./routing.ts";
+import { Routing } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
-import { Context, Socket } from "./zmq/socket.ts";
+import { Context, Socket, type Traffic } from "./zmq/socket.ts";
 import { NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
 
+export type { DialectName } from "./codec.ts";
+export type {
+  BrokerEvent,
+  EventsOptions,
+  EventStream,
+  EventTime,
+  RequestEvent,
+  WorkerEvent,
+} from "./broker_events.ts";
+export type { BrokerStats, ServiceStats, WorkerStats } from "./broker_stats.ts";
+export type { Histogram } from "./routing_times.ts";
+export type { PingAnswer, ServicesAnswer, WorkersAnswer } from "./broker_mmi.ts";
 export type { BrokerOptions } from "./options.ts";
 export type { ProtocolErrorKind } from "./errors.ts";
 export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
@@ -58,62 +90,8 @@ const LONGEST_NAME = 65_535;
 const LONGEST_ADDRESS = 255;
 /** What a timer can wait for at most, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-
-/**
- * What a broker has counted since it was made, and what it holds now. At every moment
- * `accepted = answered + expired + (all of dropped) + queued + inFlight`.
- */
-export interface BrokerStats {
-  /** How long ago it was bound, in ms; 0 before. */
-  uptime: number;
-  /** Commands received, by kind; `gone` are connections that ended. */
-  received: RoutingCounters["received"];
-  /** Messages that are not MDP 0.2, by what is wrong with them. They were dropped. */
-  invalid: Record<ProtocolErrorKind, number>;
-  /** Requests accepted, to be queued or dispatched. Those for `mmi.*` are not among them. */
-  accepted: number;
-  /** Requests whose FINAL or ERROR, from their worker, was sent to their client. */
-  answered: number;
-  /** Those of them that were answered by ERROR. */
-  errors: number;
-  /** PARTIALs sent to clients. */
-  partials: number;
-  /** Requests not accepted, by reason. */
-  refused: RoutingCounters["refused"];
-  /** Requests whose time to live passed, or that waited too long for a worker to come. */
-  expired: number;
-  /** Times that a request was given to a worker. */
-  dispatched: number;
-  /** Times that a lost worker's request was put back into its queue. */
-  recovered: number;
-  /** Requests accepted and given up, by reason. */
-  dropped: RoutingCounters["dropped"];
-  /** Requests for `mmi.*` that the broker answered itself. */
-  mmi: number;
-  /** Commands from peers that are no registered workers. */
-  unknown: number;
-  /** Requests that wait for a worker. */
-  queued: number;
-  /** How many bytes of body they have. */
-  queuedBytes: number;
-  /** Requests that a worker holds. */
-  inFlight: number;
-  /** Workers: registered now, of those without a request, and what was counted. */
-  workers: {
-    /** Registered now. */
-    registered: number;
-    /** Of those, the ones that wait for a request. */
-    waiting: number;
-    /** READYs that registered one. */
-    joined: number;
-    /** READYs refused, since the name of the service is reserved. */
-    reserved: number;
-    /** Workers that are no longer registered, by reason. */
-    left: RoutingCounters["left"];
-  };
-  /** Services that have workers or requests now. */
-  services: number;
-}
+/** What has passed through a socket that is not there. */
+const NO_TRAFFIC: Traffic = { messagesIn: 0, bytesIn: 0, messagesOut: 0, bytesOut: 0 };
 
 /** How {@linkcode Broker.run} can be ended. */
 export interface RunOptions {
@@ -152,6 +130,8 @@ export class Broker {
   readonly #options: ResolvedBrokerOptions;
   readonly #logger: Logger;
   readonly #log: BrokerLog;
+  readonly #events: BrokerEvents;
+  readonly #informant: Informant;
   readonly #invalid: Record<ProtocolErrorKind, number> = {
     header: 0,
     delimiter: 0,
@@ -193,8 +173,20 @@ export class Broker {
     this.#options = resolveBrokerOptions(options);
     this.#logger = logger;
     this.#log = new BrokerLog(logger);
-    const shell = new BrokerShell(this.#outbox, this.#log);
-    this.#routing = new Routing(shell, this.#options, Math.random() * 2 ** 32 | 0);
+    this.#events = new BrokerEvents(logger, (isObserved) => this.#routing.isObserved = isObserved);
+    this.#informant = {
+      services: (name, most) => this.#knownServices(name, most),
+      workers: (service, most) => this.#knownWorkers(service, most),
+      stats: () => this.stats(),
+      ping: () => ({
+        uptime: this.#uptime(),
+        endpoints: this.#endpoints,
+        draining: this.isDraining,
+      }),
+    };
+    const shell = new BrokerShell(this.#outbox, this.#log, this.#events);
+    const seed = Math.random() * 2 ** 32 | 0;
+    this.#routing = new Routing(shell, this.#options, seed, brokerAnswers(this.#informant));
   }
 
   /**
@@ -298,44 +290,127 @@ export class Broker {
     await this.close();
   }
 
+  /** Whether it listens. */
+  get isBound(): boolean {
+    return this.#socket !== undefined && !this.#socket.isClosed;
+  }
+
+  /** Whether it is stopping: it takes no new requests, and ends what it has. */
+  get isDraining(): boolean {
+    return this.#closing !== undefined && this.isBound;
+  }
+
   /** What it has counted since it was made, and what it holds now. A copy. */
   stats(): BrokerStats {
-    const routing = this.#routing;
-    const { counters } = routing;
-    let waiting = 0;
-    for (const worker of routing.workers.values()) if (worker.holding === 0) waiting++;
-    return {
-      uptime: this.#socket === undefined ? 0 : performance.now() - this.#boundAt,
-      received: { ...counters.received },
-      invalid: { ...this.#invalid },
-      accepted: counters.accepted,
-      answered: counters.answered,
-      errors: counters.errors,
-      partials: counters.partials,
-      refused: { ...counters.refused },
-      expired: counters.expired,
-      dispatched: counters.dispatched,
-      recovered: counters.recovered,
-      dropped: { ...counters.dropped },
-      mmi: counters.mmi,
-      unknown: counters.unknown,
-      queued: routing.queued,
-      queuedBytes: routing.queuedBytes,
-      inFlight: routing.inFlight,
-      workers: {
-        registered: routing.workers.size,
-        waiting,
-        joined: counters.joined,
-        reserved: counters.reserved,
-        left: { ...counters.left },
-      },
-      services: routing.services.size,
+    const traffic = this.#socket?.traffic ?? NO_TRAFFIC;
+    return brokerStats(this.#routing, this.#invalid, traffic, this.#uptime());
+  }
+
+  /**
+   * What it knows of its services: those that have workers or requests now.
+   *
+   * @returns Copies, in the order in which the services came to be.
+   */
+  services(): ServiceStats[] {
+    return this.#informant.services(undefined, Infinity).services;
+  }
+
+  /**
+   * What it knows of its workers.
+   *
+   * @param service The name of a service, whose workers alone are meant. Default: those of all.
+   * @returns Copies, in the order in which they registered; none if there is no such service.
+   * @throws {TypeError} If the name is neither text nor bytes, or empty.
+   */
+  workers(service?: string | Uint8Array): WorkerStats[] {
+    const name = service === undefined ? undefined : binaryName(serviceName(service));
+    return this.#informant.workers(name, Infinity).workers;
+  }
+
+  /**
+   * Calls a function for all that happens to workers and requests from now on. It is called at
+   * once, while the broker works: it should be quick. What it throws is logged.
+   *
+   * @param listener Called with each event.
+   * @returns Ends it when it is disposed of.
+   * @throws {TypeError} If the listener is no function.
+   *
+   * @example
+   * ```ts no-eval
+   * import { Broker } from "@majortomo/mdp";
+   *
+   * await using broker = new Broker();
+   * using listening = broker.on((event) => {
+   *   if (event.type === "worker left") console.log(event.worker, event.reason);
+   * });
+   * await broker.run();
+   * ```
+   */
+  on(listener: (event: BrokerEvent) => void): Disposable {
+    if (typeof listener !== "function") {
+      throw new TypeError(`A listener is a function, got ${Deno.inspect(listener, { depth: 0 })}`);
+    }
+    return this.#events.on(listener);
+  }
+
+  /**
+   * The same to be iterated over. It begins with the call; it ends when the loop is left, the
+   * signal aborts, or the broker has stopped. Who is too slow misses the oldest events, and finds
+   * how many in `dropped`.
+   *
+   * @param options See {@linkcode EventsOptions}.
+   * @returns The events, to be iterated over once.
+   * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
+   * range.
+   *
+   * @example
+   * ```ts no-eval
+   * import { Broker } from "@majortomo/mdp";
+   *
+   * await using broker = new Broker();
+   * broker.run();
+   * for await (const event of broker.events({ signal: AbortSignal.timeout(60_000) })) {
+   *   console.log(new Date(event.time), event.type);
+   * }
+   * ```
+   */
+  events(options: EventsOptions = {}): EventStream {
+    checkSignal(options.signal);
+    return this.#events.stream({ ...options, buffer: resolveBuffer(options.buffer) });
+  }
+
+  #uptime(): number {
+    return this.#socket === undefined ? 0 : performance.now() - this.#boundAt;
+  }
+
+  #knownServices(name: string | undefined, most: number) {
+    const { services } = this.#routing;
+    if (name === undefined) {
+      return { services: firstOf(services.values(), most, serviceStats), total: services.size };
+    }
+    const service = services.get(name);
+    return service === undefined
+      ? { services: [], total: 0 }
+      : { services: [serviceStats(service)], total: 1 };
+  }
+
+  #knownWorkers(service: string | undefined, most: number) {
+    const { workers, services } = this.#routing;
+    const now = performance.now();
+    if (service === undefined) {
+      const all = firstOf(workers.values(), most, (worker) => workerStats(worker, now));
+      return { workers: all, total: workers.size };
+    }
+    const own = function* () {
+      for (const worker of workers.values()) if (worker.service.name === service) yield worker;
     };
+    const some = firstOf(own(), most, (worker) => workerStats(worker, now));
+    return { workers: some, total: services.get(service)?.workers ?? 0 };
   }
 
   async #close(drain: number): Promise<void> {
     const socket = this.#socket;
-    if (socket === undefined) return;
+    if (socket === undefined) return this.#events.end();
     const { inFlight, queued } = this.#routing;
     this.#logger.info("Stopping with {inFlight} requests in flight and {queued} queued", {
       inFlight,
@@ -352,6 +427,7 @@ export class Broker {
     this.#timerAt = -Infinity;
     await socket.close();
     this.#logger.info("Stopped");
+    this.#events.end();
   }
 
   async #drain(milliseconds: number): Promise<void> {

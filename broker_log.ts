@@ -7,6 +7,7 @@
 
 import type { Logger } from "@logtape/logtape";
 import { Complaints } from "./complaints.ts";
+import { hexOf } from "./names.ts";
 import type { RoutingEvent } from "./routing.ts";
 
 /** How many characters of a peer's name go into a log line. */
@@ -44,29 +45,32 @@ export class BrokerLog {
   }
 
   /** Logs what routing tells. */
-  report(event: RoutingEvent): void {
+  report(event: RoutingEvent<unknown>): void {
     switch (event.type) {
-      case "worker joined":
+      case "worker joined": {
+        const { identity, service } = event.worker;
         this.#log(
           "info",
           "joined",
           "Worker {worker} joined service {service}",
-          { worker: hex(event.worker), service: text(event.service) },
-          event.worker,
+          { worker: hex(identity), service: text(service.name) },
+          identity,
         );
         break;
+      }
       case "worker left": {
+        const { identity, service } = event.worker;
         const properties = {
-          worker: hex(event.worker),
-          service: text(event.service),
+          worker: hex(identity),
+          service: text(service.name),
           reason: event.reason,
           held: event.held,
         };
         const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
         if (orderly && event.held === 0) {
-          this.#log("info", "left", template, properties, event.worker);
-        } else this.#complain(`worker ${event.reason}`, template, properties, event.worker);
+          this.#log("info", "left", template, properties, identity);
+        } else this.#complain(`worker ${event.reason}`, template, properties, identity);
         break;
       }
       case "worker refused":
@@ -85,19 +89,39 @@ export class BrokerLog {
           event.worker,
         );
         break;
-      default: {
-        // E.g. "Request of client 0001 for service "echo" recovered: worker lost".
-        const { type, client, service, ...rest } = event;
-        const why = "reason" in rest ? rest.reason : "worker lost";
-        const became = type.slice("request ".length);
-        this.#complain(
-          `${type} ${why}`,
-          `Request of client {client} for service {service} ${became}: {why}`,
-          { client: hex(client), service: text(service), why, ...rest },
-          client,
-        );
+      case "request refused":
+        this.#lost(event.type, event.client, event.service, event.reason);
+        break;
+      case "request expired":
+      case "request dropped": {
+        const { client, service, number } = event.request;
+        this.#lost(event.type, client, service.name, event.reason, { request: number });
+        break;
+      }
+      case "request recovered": {
+        const { client, service, number, attempts } = event.request;
+        const more = { request: number, worker: hex(event.worker.identity), attempts };
+        this.#lost(event.type, client, service.name, "worker lost", more);
+        break;
       }
     }
+  }
+
+  /** E.g. "Request of client 0001 for service "echo" recovered: worker lost". */
+  #lost(
+    type: `request ${string}`,
+    client: string,
+    service: string,
+    reason: string,
+    more: Record<string, unknown> = {},
+  ): void {
+    const became = type.slice("request ".length);
+    this.#complain(
+      `${type} ${reason}`,
+      `Request of client {client} for service {service} ${became}: {reason}`,
+      { client: hex(client), service: text(service), reason, ...more },
+      client,
+    );
   }
 
   #complain(
@@ -130,10 +154,7 @@ export class BrokerLog {
 
 /** An identity as the log shows it. */
 function hex(identity: string): string {
-  let shown = "";
-  for (let i = 0; i < identity.length && i < SHOWN / 2; i++) {
-    shown += identity.charCodeAt(i).toString(16).padStart(2, "0");
-  }
+  const shown = hexOf(identity.slice(0, SHOWN / 2));
   return identity.length > SHOWN / 2 ? `${shown}…` : shown;
 }
 

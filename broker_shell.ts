@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { BrokerEvents } from "./broker_events.ts";
 import type { BrokerLog } from "./broker_log.ts";
 import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
 import { type Content, discard, sizeOf, take } from "./content.ts";
@@ -20,11 +21,13 @@ const UTF8 = new TextEncoder();
 export class BrokerShell implements Shell<Content> {
   readonly #outbox: Postbox;
   readonly #log: BrokerLog;
+  readonly #events: BrokerEvents;
 
-  /** Puts messages into the outbox, and events into the log. */
-  constructor(outbox: Postbox, log: BrokerLog) {
+  /** Puts messages into the outbox, and tells the log and whoever listens of events. */
+  constructor(outbox: Postbox, log: BrokerLog, events: BrokerEvents) {
     this.#outbox = outbox;
     this.#log = log;
+    this.#events = events;
   }
 
   dispatch(worker: Worker<Content>, request: Request<Content>, timeToLive: number): void {
@@ -110,7 +113,7 @@ export class BrokerShell implements Shell<Content> {
       dialect,
       id,
       service,
-      body: [text],
+      body: [UTF8.encode(text)],
     });
   }
 
@@ -126,8 +129,9 @@ export class BrokerShell implements Shell<Content> {
     discard(content);
   }
 
-  report(event: RoutingEvent): void {
+  report(event: RoutingEvent<Content>): void {
     this.#log.report(event);
+    this.#events.report(event);
   }
 
   #put(

@@ -382,6 +382,15 @@ export function resolveDrain(drain: number | undefined, ifNone: number): number 
 }
 
 /**
+ * Checks how many events are kept for who does not take them.
+ *
+ * @throws {TypeError} If it is no number, {@linkcode RangeError} if it is not a whole one from 1.
+ */
+export function resolveBuffer(buffer: number | undefined): number {
+  return count("buffer", buffer, 1_000);
+}
+
+/**
  * Checks a signal, if there is one.
  *
  * @throws {TypeError} If it is none.

@@ -44,6 +44,7 @@ import {
   Service,
   Worker,
 } from "./routing_state.ts";
+import { Times } from "./routing_times.ts";
 import { Tokens } from "./tokens.ts";
 import {
   type Drop,
@@ -95,14 +96,15 @@ export class Routing<B> {
   #queued = 0;
   #queuedBytes = 0;
   #inFlight = 0;
+  /** Workers that hold nothing. */
+  #idle = 0;
   readonly #tokens = new Tokens<Request<B>>();
   readonly #seed: number;
-  readonly #mmi = new Map<string, (body: B) => string>([
-    ["mmi.service", (body: B) => this.#serves(this.#shell.read(body)) ? "200" : "404"],
-    ["mmi.multiplexed", () => "200"],
-  ]);
+  readonly #mmi: ReadonlyMap<string, (argument: string) => string>;
   /** Whether `gone` is called when a connection ends; if not, silent clients are held for gone. */
   seesGone = true;
+  /** Whether the shell is told of what happens to every request. */
+  isObserved = false;
   /** What was counted since the start. */
   readonly counters: RoutingCounters = newCounters();
 
@@ -110,11 +112,23 @@ export class Routing<B> {
    * @param shell Does what is to be done.
    * @param options The rules that can be set.
    * @param seed A number that no peer can guess, for the tables of what peers choose.
+   * @param answers What else it answers for the broker: by the name of a service that begins with
+   * `mmi.`, the answer to the first frame of a request for it, as a binary string.
    */
-  constructor(shell: Shell<B>, options: RoutingOptions, seed = 1) {
+  constructor(
+    shell: Shell<B>,
+    options: RoutingOptions,
+    seed = 1,
+    answers: Iterable<readonly [string, (argument: string) => string]> = [],
+  ) {
     this.#shell = shell;
     this.#options = options;
     this.#seed = seed;
+    this.#mmi = new Map([
+      ["mmi.service", (name) => this.#serves(name) ? "200" : "404"],
+      ["mmi.multiplexed", () => "200"],
+      ...answers,
+    ]);
   }
 
   /** Requests that wait for a worker. */
@@ -130,6 +144,11 @@ export class Routing<B> {
   /** Requests that a worker holds and that are not over. */
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /** Workers that hold no request. */
+  get idle(): number {
+    return this.#idle;
   }
 
   /** The services that have workers or requests. */
@@ -176,8 +195,7 @@ export class Routing<B> {
     const worker = found?.waiting.first;
     if (found !== undefined && worker !== undefined) {
       // A service has no queue while a worker waits, so nobody is overtaken.
-      const request = this.#accept(new Request(client, found, terms, body, now), now);
-      return this.#dispatch(request, worker, now);
+      return this.#dispatch(this.#accept(client, found, terms, body, now), worker, now);
     }
     const size = this.#shell.size(body);
     const { maxQueue, maxQueueBytes, maxTotalQueue, maxTotalQueueBytes } = this.#options;
@@ -185,10 +203,8 @@ export class Routing<B> {
       (found?.queued ?? 0) + 1 > maxQueue || (found?.queuedBytes ?? 0) + size > maxQueueBytes ||
       this.#queued + 1 > maxTotalQueue || this.#queuedBytes + size > maxTotalQueueBytes
     ) return this.#refuse(client, service, terms, body, "queueFull");
-    const request = this.#accept(
-      new Request(client, found ?? this.#addService(service, now), terms, body, now),
-      now,
-    );
+    const target = found ?? this.#addService(service, now);
+    const request = this.#accept(client, target, terms, body, now);
     request.size = size;
     this.#enqueue(request, "tail");
     const expiry = request.service.serving === 0 ? now + this.#options.requestExpiry : Infinity;
@@ -240,13 +256,17 @@ export class Routing<B> {
     const found = this.#services.get(service) ?? this.#addService(service, now);
     const registered = new Worker(worker, dialect, found, credit, now);
     this.#workers.set(worker, registered);
+    this.#idle++;
     found.workers++;
     found.serving++;
+    found.credit += credit;
+    found.waits ??= new Times();
+    found.works ??= new Times();
     this.#rest(registered);
     this.counters.joined++;
     this.#watch(registered);
     if (dialect === MULTIPLEXED) this.#shell.control(worker, dialect, "heartbeat");
-    this.#shell.report({ type: "worker joined", worker, service });
+    this.#shell.report({ type: "worker joined", worker: registered });
     this.#serve(found, now);
   }
 
@@ -267,13 +287,14 @@ export class Routing<B> {
     const request = this.#answered(from, dialect, key, now);
     if (request === undefined) return;
     const worker = request.worker!;
-    if (command === "final") this.#release(request, worker);
+    if (command === "final") this.#finished(request, worker, now);
     if (!request.over) {
       this.#shell.reply(request, command, body);
-      if (command === "final") this.#answer(request);
+      if (command === "final") this.#answer(request, now);
       else {
         request.begun = true;
         this.counters.partials++;
+        request.service.partials++;
       }
     }
     if (command === "final") this.#released(worker, now);
@@ -285,13 +306,14 @@ export class Routing<B> {
     const request = this.#answered(from, dialect, key, now);
     if (request === undefined) return;
     const worker = request.worker!;
-    this.#release(request, worker);
+    this.#finished(request, worker, now);
     if (!request.over) {
       if (request.dialect !== MULTIPLEXED) this.#drop(request, "failed");
       else {
         this.#shell.fail(request, code, body);
         this.counters.errors++;
-        this.#answer(request);
+        request.service.errors++;
+        this.#answer(request, now, code);
       }
     }
     this.#released(worker, now);
@@ -317,6 +339,7 @@ export class Routing<B> {
     known.heardAt = now;
     const { service } = known;
     const change = Math.sign(credit) - Math.sign(known.credit);
+    service.credit += credit - known.credit;
     known.credit = credit;
     service.serving += change;
     this.#rest(known);
@@ -431,7 +454,7 @@ export class Routing<B> {
 
   #askBroker(client: string, service: string, terms: RequestTerms, body: B): void {
     this.counters.mmi++;
-    const text = this.#mmi.get(service)?.(body) ?? "501";
+    const text = this.#mmi.get(service)?.(this.#shell.read(body)) ?? "501";
     this.#shell.discard(body);
     this.#shell.answer(client, terms.dialect, terms.id ?? 0, service, text);
   }
@@ -442,21 +465,33 @@ export class Routing<B> {
 
   // ---- requests' lives ----
 
-  #accept(request: Request<B>, now: number): Request<B> {
-    this.counters.accepted++;
-    if (request.id === 0) return request;
-    let client = this.#clients.get(request.client);
-    if (client === undefined) {
-      client = new Client(request.client, this.#seed, now);
-      this.#clients.set(request.client, client);
+  #accept(
+    client: string,
+    service: Service<B>,
+    terms: RequestTerms,
+    body: B,
+    now: number,
+  ): Request<B> {
+    const number = ++this.counters.accepted;
+    service.accepted++;
+    const request = new Request(client, service, terms, body, now, number);
+    if (request.id !== 0) {
+      let owner = this.#clients.get(client);
+      if (owner === undefined) {
+        owner = new Client(client, this.#seed, now);
+        this.#clients.set(client, owner);
+      }
+      owner.requests.add(request);
+      request.owner = owner;
     }
-    client.requests.add(request);
-    request.owner = client;
+    if (this.isObserved) this.#shell.report({ type: "request accepted", request });
     return request;
   }
 
   #refuse(client: string, service: string, terms: RequestTerms, body: B, reason: Refusal): void {
     this.counters.refused[reason]++;
+    const known = this.#services.get(service);
+    if (known !== undefined) known.refused++;
     this.#shell.discard(body);
     this.#shell.report({ type: "request refused", client, service, reason });
     if (terms.dialect !== MULTIPLEXED) return;
@@ -464,9 +499,11 @@ export class Routing<B> {
     if (error !== undefined) this.#tell(client, terms.id!, error);
   }
 
-  /** Its FINAL or ERROR has been sent. */
-  #answer(request: Request<B>): void {
+  /** Its FINAL has been sent, or its ERROR with this code. */
+  #answer(request: Request<B>, now: number, code?: number): void {
     this.counters.answered++;
+    request.service.answered++;
+    if (this.isObserved) this.#shell.report({ type: "request answered", request, code, now });
     this.#finish(request);
   }
 
@@ -478,9 +515,10 @@ export class Routing<B> {
     if (dialect === MULTIPLEXED && error !== undefined) this.#tell(client, id, error);
   }
 
-  #countDrop({ client, service }: Request<B>, reason: Drop): void {
+  #countDrop(request: Request<B>, reason: Drop): void {
     this.counters.dropped[reason]++;
-    this.#shell.report({ type: "request dropped", client, service: service.name, reason });
+    request.service.dropped++;
+    this.#shell.report({ type: "request dropped", request, reason });
   }
 
   /** A part of its reply could not be sent, nor will what comes after it. */
@@ -490,13 +528,19 @@ export class Routing<B> {
     why: "full" | "unreachable",
     now: number,
   ): void {
-    const { client, dialect } = request, reason = why === "full" ? "clientFull" : "clientGone";
+    const { client, service, dialect } = request;
+    const reason = why === "full" ? "clientFull" : "clientGone";
     if (what === "partial") {
       this.counters.partials--;
+      service.partials--;
       if (!request.over && dialect !== MULTIPLEXED) this.#drop(request, reason);
     } else {
       this.counters.answered--;
-      if (what === "error") this.counters.errors--;
+      service.answered--;
+      if (what === "error") {
+        this.counters.errors--;
+        service.errors--;
+      }
       this.#countDrop(request, reason);
     }
     if (dialect !== MULTIPLEXED) return;
@@ -507,9 +551,10 @@ export class Routing<B> {
 
   #expire(request: Request<B>, reason: "no worker" | "late"): void {
     this.counters.expired++;
+    request.service.expired++;
     this.#finish(request);
-    const { client, service, dialect, id } = request;
-    this.#shell.report({ type: "request expired", client, service: service.name, reason });
+    const { client, dialect, id } = request;
+    this.#shell.report({ type: "request expired", request, reason });
     if (dialect !== MULTIPLEXED) return;
     this.#tell(client, id, [504, reason === "late" ? "Time to live has passed" : "No worker"]);
   }
@@ -541,7 +586,7 @@ export class Routing<B> {
     request.over = true;
     this.#deadlines.cancel(request);
     if (request.queue !== undefined) this.#dequeue(request);
-    else if (request.worker !== undefined) this.#inFlight--;
+    else if (request.worker !== undefined) this.#landed(request);
     const { owner } = request;
     if (owner !== undefined) {
       owner.requests.delete(request);
@@ -651,12 +696,17 @@ export class Routing<B> {
     if (worker.dialect === MULTIPLEXED) request.token = this.#tokens.add(request);
     request.attempts++;
     request.worker = worker;
+    request.dispatchedAt = now;
     worker.held.push(request);
-    worker.holding++;
+    if (worker.holding++ === 0) this.#idle--;
     worker.sentAt = worker.dispatchedAt = now;
     this.#rest(worker, true);
     this.#inFlight++;
     this.counters.dispatched++;
+    const { service } = request;
+    service.inFlight++;
+    service.waits!.add(now - request.arrivedAt);
+    if (this.isObserved) this.#shell.report({ type: "request dispatched", request });
     this.#schedule(request, expiresAt);
     const timeToLive = expiresAt === Infinity
       ? 0
@@ -669,14 +719,21 @@ export class Routing<B> {
     const { service } = worker, room = worker.holding < worker.credit;
     if (worker.waiting && (used || !room)) service.waiting.remove(worker);
     if (room && (used || !worker.waiting)) service.waiting.push(worker);
+    if (worker.waiting !== room) service.resting += room ? 1 : -1;
     worker.waiting = room;
   }
 
   /** The worker has ended a request, or is lost with it: it holds it no longer. */
   #release(request: Request<B>, worker: Worker<B>): void {
     worker.held.remove(request);
-    worker.holding--;
+    if (--worker.holding === 0) this.#idle++;
     if (worker.dialect === MULTIPLEXED) this.#tokens.delete(request.token);
+  }
+
+  /** The worker has ended a request, whether anybody still wants the answer or not. */
+  #finished(request: Request<B>, worker: Worker<B>, now: number): void {
+    worker.service.works!.add(now - request.dispatchedAt);
+    this.#release(request, worker);
   }
 
   /** The worker has ended a request: it has room for another. */
@@ -697,21 +754,27 @@ export class Routing<B> {
   }
 
   /** Takes back the request of a worker that was lost. */
-  #recover(request: Request<B>): void {
+  #recover(request: Request<B>, worker: Worker<B>): void {
     if (request.over) return;
     if (request.begun) return this.#drop(request, "partial");
     if (request.once) return this.#drop(request, "once");
     if (request.attempts >= this.#options.maxAttempts) return this.#drop(request, "attempts");
     this.#putBack(request);
     this.counters.recovered++;
-    const { client, service, attempts } = request;
-    this.#shell.report({ type: "request recovered", client, service: service.name, attempts });
+    request.service.recovered++;
+    this.#shell.report({ type: "request recovered", request, worker });
+  }
+
+  /** It is no longer in flight. */
+  #landed(request: Request<B>): void {
+    this.#inFlight--;
+    request.service.inFlight--;
   }
 
   /** At the head of its queue. The queue's bounds do not hold for it, since it was accepted. */
   #putBack(request: Request<B>): void {
+    this.#landed(request);
     request.worker = undefined;
-    this.#inFlight--;
     if (request.size < 0) request.size = this.#shell.size(request.body);
     this.#enqueue(request, "head");
     this.#schedule(request, request.expiresAt);
@@ -764,27 +827,26 @@ export class Routing<B> {
     const { service, held, holding } = worker;
     this.#workers.delete(worker.identity);
     this.#deadlines.cancel(worker);
-    if (worker.waiting) service.waiting.remove(worker);
+    if (worker.waiting) {
+      service.waiting.remove(worker);
+      service.resting--;
+    }
     worker.waiting = false;
     service.workers--;
+    service.credit -= worker.credit;
     const served = service.serving > 0;
     if (worker.credit > 0) service.serving--;
     this.counters.left[reason]++;
     if (reason !== "disconnect" && reason !== "gone") {
       this.#shell.control(worker.identity, worker.dialect, "disconnect");
     }
-    this.#shell.report({
-      type: "worker left",
-      worker: worker.identity,
-      service: service.name,
-      reason,
-      held: holding,
-    });
+    this.#shell.report({ type: "worker left", worker, reason, held: holding });
     // The last dispatched first, since each goes to the head.
     for (let request; (request = held.last) !== undefined;) {
       this.#release(request, worker);
-      this.#recover(request);
+      this.#recover(request, worker);
     }
+    this.#idle--;
     if (served && service.serving === 0) this.#noLongerServed(service, now);
     else if (service.serving === 0 && service.queued > 0 && service.day === undefined) {
       // What it held while it drained came back to a service that nobody serves any more.

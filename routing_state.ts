@@ -11,6 +11,7 @@ import { type Dialect, type Id, MULTIPLEXED } from "./commands.ts";
 import type { Due } from "./deadlines.ts";
 import { type Identified, Ids } from "./ids.ts";
 import { type Linked, List } from "./list.ts";
+import type { Times } from "./routing_times.ts";
 
 /** A service: it is there while it has workers or requests. */
 export class Service<B> implements Due {
@@ -31,6 +32,28 @@ export class Service<B> implements Due {
   queued = 0;
   /** How many bytes these have. */
   queuedBytes = 0;
+  /** How many workers have room for a request. */
+  resting = 0;
+  /** How many requests its workers may hold together. */
+  credit = 0;
+  /** How many they hold that are not over. */
+  inFlight = 0;
+  // What was counted since the service came to be, as for all services together.
+  accepted = 0;
+  answered = 0;
+  errors = 0;
+  expired = 0;
+  dropped = 0;
+  refused = 0;
+  recovered = 0;
+  partials = 0;
+  /**
+   * From a request's arrival to its dispatch. Made when the first worker comes: anybody can have
+   * a service come to be by asking for it.
+   */
+  waits: Times | undefined;
+  /** From a request's dispatch to its FINAL or ERROR. */
+  works: Times | undefined;
 
   constructor(readonly name: string, now: number) {
     this.emptySince = now;
@@ -85,6 +108,8 @@ export class Request<B> implements Due, Linked<Request<B>>, Identified<Request<B
   size = -1;
   /** How often it was given to a worker. */
   attempts = 0;
+  /** When it was last. */
+  dispatchedAt = 0;
   /** Whether a part of the reply was forwarded. */
   begun = false;
   /** Whether it is answered, expired or dropped. A worker may hold it even so, until it ends it. */
@@ -98,6 +123,8 @@ export class Request<B> implements Due, Linked<Request<B>>, Identified<Request<B
     readonly body: B,
     /** When it came. */
     readonly arrivedAt: number,
+    /** The how many-th that was accepted it is. */
+    readonly number: number,
   ) {
     this.dialect = terms.dialect;
     this.id = terms.id ?? 0;
@@ -148,9 +175,10 @@ export class Worker<B> implements Due, Linked<Worker<B>> {
     readonly service: Service<B>,
     /** How many requests it may hold at once. RFC 18: one. */
     public credit: number,
-    now: number,
+    /** When it registered. */
+    readonly registeredAt: number,
   ) {
-    this.heardAt = this.sentAt = now;
+    this.heardAt = this.sentAt = registeredAt;
     this.heartbeatsWhenBusy = dialect === MULTIPLEXED;
   }
 }

@@ -43,7 +43,7 @@ export interface Shell<B> {
   /** Lets go of a body that routing was given. */
   discard(body: B): void;
   /** Tells of something that an operator may want to know. Not called for every message. */
-  report(event: RoutingEvent): void;
+  report(event: RoutingEvent<B>): void;
 }
 
 /**
@@ -113,16 +113,22 @@ export type Drop =
   | "clientFull"
   | "stopped";
 
-/** What routing tells an operator. */
-export type RoutingEvent =
-  | { type: "worker joined"; worker: string; service: string }
-  | { type: "worker left"; worker: string; service: string; reason: WorkerEnd; held: number }
+/**
+ * What routing tells of. Those of the second half happen to every request, and are told only
+ * while somebody listens: see `Routing.isObserved`.
+ */
+export type RoutingEvent<B> =
+  | { type: "worker joined"; worker: Worker<B> }
+  | { type: "worker left"; worker: Worker<B>; reason: WorkerEnd; held: number }
   | { type: "worker refused"; worker: string; service: string }
   | { type: "request refused"; client: string; service: string; reason: Refusal }
-  | { type: "request recovered"; client: string; service: string; attempts: number }
-  | { type: "request expired"; client: string; service: string; reason: "no worker" | "late" }
-  | { type: "request dropped"; client: string; service: string; reason: Drop }
-  | { type: "answer from unknown worker"; worker: string };
+  | { type: "request recovered"; request: Request<B>; worker: Worker<B> }
+  | { type: "request expired"; request: Request<B>; reason: "no worker" | "late" }
+  | { type: "request dropped"; request: Request<B>; reason: Drop }
+  | { type: "answer from unknown worker"; worker: string }
+  | { type: "request accepted"; request: Request<B> }
+  | { type: "request dispatched"; request: Request<B> }
+  | { type: "request answered"; request: Request<B>; code: number | undefined; now: number };
 
 /** The rules that can be set. Durations are in milliseconds, `Infinity` is for ever. */
 export interface RoutingOptions {

@@ -329,7 +329,7 @@ class Model {
     let queued = 0;
     for (const name of SERVICES) {
       for (const client of CLIENTS) {
-        if (lost.some(({ service }) => service === name)) this.#waitNoLonger(name, client);
+        if (lost.some(({ worker }) => worker.service.name === name)) this.#waitNoLonger(name, client);
         if (!routing.services.get(name)?.queues.has(client)) this.#waitNoLonger(name, client);
       }
     }

@@ -41,7 +41,7 @@ export class Harness implements Shell<Body> {
   /** What was sent: `PEER < COMMAND …`. */
   sent: string[] = [];
   /** What was reported. */
-  events: RoutingEvent[] = [];
+  events: RoutingEvent<Body>[] = [];
   /** Bodies that routing holds. */
   readonly held = new Set<Body>();
   /** Peers that cannot be sent to. */
@@ -117,7 +117,7 @@ export class Harness implements Shell<Body> {
     assert.ok(this.held.delete(body), "a body is let go twice");
   }
 
-  report(event: RoutingEvent): void {
+  report(event: RoutingEvent<Body>): void {
     this.events.push(event);
   }
 
@@ -221,6 +221,39 @@ export class Harness implements Shell<Body> {
     return this.take().filter((line) => !line.includes("< HEARTBEAT"));
   }
 
+  /** What is counted as it changes is what a walk over all workers and requests finds. */
+  #assertCounted(): void {
+    const { services, workers, idle, queued, inFlight } = this.routing;
+    const all = [...workers.values()];
+    assert.equal(idle, all.filter(({ holding }) => holding === 0).length, "idle workers");
+    let waiting = 0, flying = 0;
+    for (const service of services.values()) {
+      const own = all.filter((worker) => worker.service === service);
+      const held = own.flatMap(({ held }) => [...held]).filter(({ over }) => !over);
+      const { name, accepted, answered, expired, dropped } = service;
+      assert.deepEqual(
+        {
+          workers: service.workers,
+          resting: service.resting,
+          credit: service.credit,
+          inFlight: service.inFlight,
+          accepted,
+        },
+        {
+          workers: own.length,
+          resting: own.filter(({ holding, credit }) => holding < credit).length,
+          credit: own.reduce((sum, { credit }) => sum + credit, 0),
+          inFlight: held.length,
+          accepted: answered + expired + dropped + service.queued + service.inFlight,
+        },
+        `service ${name}`,
+      );
+      waiting += service.queued;
+      flying += service.inFlight;
+    }
+    assert.deepEqual([waiting, flying], [queued, inFlight], "the services' together");
+  }
+
   /** Promise 1 of the broker, at any moment; and a body is held exactly as long as its request. */
   assertNothingLost(): void {
     this.settle();
@@ -231,6 +264,7 @@ export class Harness implements Shell<Body> {
       counters.answered + counters.expired + dropped + queued + inFlight,
       `accepted is not the sum: ${JSON.stringify({ ...counters, queued, inFlight })}`,
     );
+    this.#assertCounted();
     assert.equal(this.held.size, queued + inFlight, "bodies held are not those of live requests");
     if (queued === 0) assert.equal(this.routing.queuedBytes, 0);
   }

@@ -159,6 +159,14 @@ export class Context {
   }
 }
 
+/** What has passed through a socket: messages, and the bytes of their frames. */
+export interface Traffic {
+  messagesIn: number;
+  bytesIn: number;
+  messagesOut: number;
+  bytesOut: number;
+}
+
 /** A ZeroMQ socket, used on the thread that made it. */
 export class Socket {
   /** For the reactor: `void *` of libzmq. */
@@ -167,6 +175,10 @@ export class Socket {
   readonly descriptor: number;
   /** Its type. */
   readonly type: SocketType;
+  /** What has passed through it. The identities that a ROUTER puts before messages do not count. */
+  readonly traffic: Traffic = { messagesIn: 0, bytesIn: 0, messagesOut: 0, bytesOut: 0 };
+  /** The bytes of the frame that was sent or received last. */
+  #bytes = 0;
   readonly #context: Context;
   #interest = 0;
   #handler: ((events: number) => void) | undefined;
@@ -357,11 +369,16 @@ export class Socket {
 
   #send(frames: readonly Frame[]): SendResult {
     const last = frames.length - 1;
-    let result: SendResult = "sent";
+    let result: SendResult = "sent", bytes = 0;
     for (let i = 0; i < last && result === "sent"; i++) {
       result = this.#sendFrame(frames[i]!, zmq.DONTWAIT | zmq.SNDMORE);
+      bytes += this.#bytes;
     }
     if (result === "sent") result = this.#sendFrame(frames[last]!, zmq.DONTWAIT);
+    if (result === "sent") {
+      this.traffic.messagesOut++;
+      this.traffic.bytesOut += bytes + this.#bytes;
+    }
     reactor.touched();
     return result;
   }
@@ -379,7 +396,10 @@ export class Socket {
         const bytes = frame.length === 0 ? scratch : frame as Uint8Array<ArrayBuffer>;
         sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
       }
-      if (sent >= 0) return "sent";
+      if (sent >= 0) {
+        this.#bytes = sent;
+        return "sent";
+      }
       switch (errorCode()) {
         case "EINTR":
           // A signal came in between; the frame is still to be sent.
@@ -405,7 +425,7 @@ export class Socket {
     const first = this.#receiveFrame();
     reactor.touched();
     if (first === undefined) return undefined;
-    let count = 0;
+    let count = 0, bytes = this.type === "ROUTER" ? 0 : this.#bytes;
     incoming[count++] = first;
     try {
       // The rest of a message is there as soon as its first frame is.
@@ -413,12 +433,15 @@ export class Socket {
         const frame = this.#receiveFrame();
         if (frame === undefined) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
         incoming[count++] = frame;
+        bytes += this.#bytes;
         more = frame.more;
       }
     } catch (error) {
       for (let i = 0; i < count; i++) incoming[i]!.release();
       throw error;
     }
+    this.traffic.messagesIn++;
+    this.traffic.bytesIn += bytes;
     const frames = incoming.slice(0, count);
     if (count > INCOMING) incoming.length = INCOMING;
     return frames;
@@ -427,7 +450,8 @@ export class Socket {
   #receiveFrame(): Message | undefined {
     const { symbols } = libzmq();
     const frame = Message.take();
-    while (symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT) < 0) {
+    let size: number;
+    while ((size = symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT)) < 0) {
       const code = errorCode();
       // A signal came in between.
       if (code === "EINTR") continue;
@@ -438,6 +462,7 @@ export class Socket {
       if (error === undefined) return undefined;
       throw error;
     }
+    this.#bytes = size;
     return frame;
   }
 

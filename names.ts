@@ -1,0 +1,37 @@
+/**
+ * How what is bytes on the wire is shown to people and written into JSON: identities and names of
+ * services, which a broker has as binary strings, one character a byte.
+ *
+ * @module
+ */
+
+/** An identity in hexadecimal. */
+export function hexOf(identity: string): string {
+  let shown = "";
+  for (let i = 0; i < identity.length; i++) {
+    shown += identity.charCodeAt(i).toString(16).padStart(2, "0");
+  }
+  return shown;
+}
+
+/**
+ * A name as text: what it is in UTF-8. If it is none, its bytes beyond ASCII and the backslash are
+ * escaped as in `\xff`.
+ */
+export function textOf(name: string): string {
+  if (/^[\0-\x7f]*$/.test(name)) return name;
+  try {
+    return UTF8.decode(Uint8Array.from(name, (char) => char.charCodeAt(0)));
+  } catch {
+    return name.replace(/[\\\x80-\xff]/g, (char) => `\\x${hexOf(char)}`);
+  }
+}
+
+/** A name that is bytes, as a binary string. */
+export function binaryName(bytes: Uint8Array): string {
+  let name = "";
+  for (const byte of bytes) name += String.fromCharCode(byte);
+  return name;
+}
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -1,0 +1,232 @@
+import assert from "node:assert/strict";
+import { Broker, type BrokerEvent } from "../broker.ts";
+import { encode, MULTIPLEXED } from "../codec.ts";
+import {
+  C,
+  C_FINAL,
+  C_REQUEST,
+  DISCONNECT,
+  fence,
+  FINAL,
+  READY,
+  REQUEST,
+  Stage,
+  W,
+} from "./stage.ts";
+
+/** What is told, without times. */
+function untimed(event: BrokerEvent): unknown {
+  const { time, ...rest } = event as BrokerEvent & { wait?: number; serviceTime?: number };
+  assert.ok(Math.abs(Date.now() - time) < 60_000, `${time} is not now`);
+  for (const name of ["wait", "serviceTime"] as const) {
+    const value = rest[name];
+    if (value !== undefined) assert.ok(value >= 0 && value < 60_000, `${name} is ${value}`);
+    delete rest[name];
+  }
+  return rest;
+}
+
+const ABOUT = { client: "63", service: "echo" };
+
+Deno.test("`on()` tells all that becomes of workers and their requests", async () => {
+  await using stage = new Stage({ maxAttempts: 2, maxQueue: 1 });
+  const events: unknown[] = [];
+  stage.broker.on((event) => events.push(untimed(event)));
+  const told = async (...expected: unknown[]) => {
+    await fence(client);
+    assert.deepEqual(events.splice(0), expected);
+  };
+  const client = stage.peer("c"), w = await stage.worker("w", "echo");
+  await told({ type: "worker joined", worker: "77", service: "echo", dialect: "rfc", credit: 1 });
+  await stage.ask(client, "echo", "x");
+  await told(
+    { type: "request accepted", request: 1, ...ABOUT },
+    { type: "request dispatched", request: 1, ...ABOUT, worker: "77", attempt: 1 },
+  );
+  await w.expect(W, REQUEST, "c", "", "x");
+  w.send(W, DISCONNECT);
+  await fence(w);
+  await told(
+    { type: "worker left", worker: "77", service: "echo", reason: "disconnect", held: 1 },
+    { type: "request recovered", request: 1, ...ABOUT, worker: "77", attempts: 1 },
+  );
+  client.send(C, C_REQUEST, "echo", "y");
+  await told({ type: "request refused", ...ABOUT, reason: "queueFull" });
+  w.send(W, READY, "echo");
+  await w.expect(W, REQUEST, "c", "", "x");
+  await told(
+    { type: "worker joined", worker: "77", service: "echo", dialect: "rfc", credit: 1 },
+    { type: "request dispatched", request: 1, ...ABOUT, worker: "77", attempt: 2 },
+  );
+  w.send(W, DISCONNECT);
+  await fence(w);
+  await told(
+    { type: "worker left", worker: "77", service: "echo", reason: "disconnect", held: 1 },
+    { type: "request dropped", request: 1, ...ABOUT, reason: "attempts", worker: "77" },
+  );
+});
+
+Deno.test("`on()` tells how a request ended, and by whom", async () => {
+  await using stage = new Stage({ requestExpiry: 30 });
+  const events: unknown[] = [];
+  stage.broker.on((event) => events.push(untimed(event)));
+  const client = stage.peer("c"), ghost = stage.stranger();
+  const w = await stage.worker("w", "echo");
+  await stage.ask(client, "echo", "x");
+  await w.expect(W, REQUEST, "c", "", "x");
+  w.send(W, FINAL, "c", "", "y");
+  await client.expect(C, C_FINAL, "echo", "y");
+  assert.deepEqual(events.splice(0).at(-1), {
+    type: "request answered",
+    request: 1,
+    ...ABOUT,
+    worker: "77",
+  });
+  w.send(W, DISCONNECT);
+  w.send(W, FINAL, "c", "", "z");
+  await w.expect(W, DISCONNECT);
+  assert.deepEqual(events.splice(0), [
+    { type: "worker left", worker: "77", service: "echo", reason: "disconnect", held: 0 },
+    { type: "answer from unknown worker", worker: "77" },
+  ]);
+  await stage.ask(client, "echo", "late");
+  await stage.until("the expiry", ({ expired }) => expired === 1);
+  assert.deepEqual(events.splice(0), [
+    { type: "request accepted", request: 2, ...ABOUT },
+    { type: "request expired", request: 2, ...ABOUT, reason: "no worker" },
+  ]);
+  w.send(W, READY, "mmi.mine");
+  await w.expect(W, DISCONNECT);
+  assert.deepEqual(events.splice(0), [{
+    type: "worker refused",
+    worker: "77",
+    service: "mmi.mine",
+  }]);
+  await stage.worker("v", "echo");
+  await stage.ask(ghost, "echo", "nobody listens");
+  await ghost.close();
+  await stage.until("the client's end", ({ received }) => received.gone > 0);
+});
+
+Deno.test("`on()` tells the code of an ERROR, and who held what was cancelled", async () => {
+  await using stage = new Stage();
+  const events: unknown[] = [];
+  stage.broker.on((event) => events.push(untimed(event)));
+  const worker = stage.peer("w"), client = stage.peer("c");
+  const service = new TextEncoder().encode("echo"), dialect = MULTIPLEXED;
+  worker.send(...encode({ side: "worker", command: "ready", dialect, service, credit: 9 }));
+  await worker.receive();
+  for (const id of [1, 2]) {
+    client.send(...encode({ side: "client", command: "request", dialect, id, service, body: [] }));
+  }
+  await worker.receive();
+  await worker.receive();
+  client.send(...encode({ side: "client", command: "cancel", dialect, id: 2 }));
+  await fence(client);
+  const message = new TextEncoder().encode("No");
+  worker.send(
+    ...encode({ side: "worker", command: "error", dialect, token: 1, code: 418, message }),
+  );
+  await client.receive();
+  assert.deepEqual(events.slice(-2), [
+    { type: "request dropped", request: 2, ...ABOUT, reason: "cancelled", worker: "77" },
+    { type: "request answered", request: 1, ...ABOUT, worker: "77", code: 418 },
+  ]);
+});
+
+Deno.test("`on()` tells nothing any more when what it returned is disposed of", async () => {
+  await using stage = new Stage();
+  let first = 0, second = 0;
+  const one = stage.broker.on(() => first++), two = stage.broker.on(() => second++);
+  await stage.worker("w", "echo");
+  one[Symbol.dispose]();
+  one[Symbol.dispose]();
+  await stage.worker("v", "echo");
+  two[Symbol.dispose]();
+  await stage.worker("u", "echo");
+  assert.deepEqual([first, second], [1, 2]);
+  assert.throws(() => stage.broker.on("worker joined" as never), TypeError);
+});
+
+Deno.test("a listener that throws does not disturb the broker, nor other listeners", async () => {
+  await using stage = new Stage();
+  let seen = 0;
+  stage.broker.on(() => {
+    throw new Error("no");
+  });
+  stage.broker.on(() => seen++);
+  await stage.assertServes();
+  assert.ok(seen >= 4, `${seen}`);
+});
+
+Deno.test("`events()` yields from the call on, until the loop is left", async () => {
+  await using stage = new Stage();
+  const events = stage.broker.events();
+  await stage.worker("w", "one");
+  await stage.worker("v", "two");
+  const services: string[] = [];
+  for await (const event of events) {
+    assert.equal(event.type, "worker joined");
+    if (event.type === "worker joined") services.push(event.service);
+    if (services.length === 2) break;
+  }
+  assert.deepEqual(services, ["one", "two"]);
+  assert.deepEqual(await events.next(), { value: undefined, done: true });
+});
+
+Deno.test("`events()` waits for the next event", async () => {
+  await using stage = new Stage();
+  const events = stage.broker.events();
+  const next = events.next(), after = events.next();
+  await stage.worker("w", "one");
+  await stage.worker("v", "two");
+  assert.partialDeepStrictEqual((await next).value, { service: "one" });
+  assert.partialDeepStrictEqual((await after).value, { service: "two" });
+});
+
+Deno.test("`events()` drops the oldest when they are not taken, and counts them", async () => {
+  await using stage = new Stage();
+  const events = stage.broker.events({ buffer: 2 });
+  for (const name of ["a", "b", "c", "d", "e"]) await stage.worker(name, name);
+  assert.equal(events.dropped, 3);
+  const first = await events.next(), second = await events.next();
+  assert.partialDeepStrictEqual(first.value, { service: "d" });
+  assert.partialDeepStrictEqual(second.value, { service: "e" });
+});
+
+Deno.test("`events()` ends when its signal aborts, after what had come", async () => {
+  await using stage = new Stage();
+  const controller = new AbortController();
+  const events = stage.broker.events({ signal: controller.signal });
+  await stage.worker("w", "echo");
+  controller.abort();
+  await stage.worker("v", "echo");
+  const all = await Array.fromAsync(events);
+  assert.deepEqual(all.map(({ type }) => type), ["worker joined"]);
+  const aborted = stage.broker.events({ signal: AbortSignal.abort() });
+  assert.equal((await aborted.next()).done, true);
+});
+
+Deno.test("`events()` ends with the broker, and tells its end", async () => {
+  await using stage = new Stage();
+  const events = stage.broker.events();
+  await stage.worker("w", "echo");
+  await stage.broker.close();
+  const all = await Array.fromAsync(events);
+  assert.deepEqual(all.map(({ type }) => type), ["worker joined", "worker left"]);
+
+  const unbound = new Broker({ bind: "tcp://127.0.0.1:*" });
+  const none = unbound.events();
+  await unbound.close();
+  assert.deepEqual(await Array.fromAsync(none), []);
+});
+
+Deno.test("`events()` refuses wrong options", () => {
+  const broker = new Broker();
+  assert.throws(() => broker.events({ buffer: 0 }), {
+    name: "RangeError",
+    message: "buffer is a whole number of at least 1, got 0",
+  });
+  assert.throws(() => broker.events({ buffer: "1" as never }), TypeError);
+  assert.throws(() => broker.events({ signal: {} as never }), TypeError);
+});

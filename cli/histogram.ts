@@ -4,17 +4,7 @@
  * @module
  */
 
-import type { Histogram } from "./mdp_ask.ts";
-
-/**
- * The mean.
- *
- * @param histogram A histogram of times.
- * @returns The mean in ms; `NaN` if there is nothing in it.
- */
-export function mean({ sum, count }: Histogram): number {
-  return count === 0 ? NaN : 1_000 * sum / count;
-}
+import type { Histogram } from "../broker.ts";
 
 /**
  * A quantile, as near as the bounds of the buckets allow: within one all times are held for

@@ -43,6 +43,15 @@ export interface Result {
   latencies: Latencies;
 }
 
+/** Where the workers' thread begins. */
+const SERVER = new URL("./mdp_bench_server.ts", import.meta.url);
+
+/** Whether this process is permitted to start threads: those of local modules are read first. */
+export function mayStartThreads(): boolean {
+  return SERVER.protocol !== "file:" ||
+    Deno.permissions.querySync({ name: "read", path: SERVER }).state === "granted";
+}
+
 /** Load that is put on a broker once. */
 export class Load implements AsyncDisposable {
   readonly #job: LoadJob;
@@ -166,8 +175,7 @@ class Thread {
 
   private constructor(job: ServerJob) {
     this.#failed.promise.catch(() => {});
-    const url = new URL("./mdp_bench_server.ts", import.meta.url);
-    this.#worker = new globalThis.Worker(url, { type: "module" });
+    this.#worker = new globalThis.Worker(SERVER, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<ServerReport>) => {
       if (data.state === "serving") this.#serving.resolve();
       else if (data.state === "ended") this.#ended.resolve();

@@ -10,6 +10,9 @@
  * mdp --help
  * ```
  *
+ * Shells complete its commands and options after `source <(mdp --completion bash)`, or the same with
+ * `zsh`, `fish`, `nu` or `pwsh` in their ways.
+ *
  * The broker is the one that `--broker-url` or the environment variable `MDP_BROKER` names, else
  * that at `tcp://127.0.0.1:5555`.
  *

@@ -9,7 +9,7 @@ import { message, optionName } from "@optique/core/message";
 import { map, optional, withDefault } from "@optique/core/modifiers";
 import { command, constant, flag, option } from "@optique/core/primitives";
 import { EXIT, UsageError } from "./command_line.ts";
-import { Load, type Result } from "./load.ts";
+import { Load, mayStartThreads, type Result } from "./load.ts";
 import { brokers, type Common, examples, usage } from "./mdp_options.ts";
 import { bold, print, printJson } from "./output.ts";
 import { printableText } from "./printable.ts";
@@ -116,6 +116,12 @@ export async function runBench(options: BenchOptions): Promise<number> {
   const { workers, requests = Infinity, clients, window, size, form } = options;
   if (workers === 0 && options.service === undefined) {
     throw new UsageError("--workers 0 needs a --service that has workers elsewhere");
+  }
+  if (workers > 0 && !mayStartThreads()) {
+    throw new UsageError(
+      `--workers ${workers} needs the permission --allow-read, to start a thread: run deno with \
+--allow-read, or use --workers 0`,
+    );
   }
   const duration = options.duration ?? (requests === Infinity ? DURATION : Infinity);
   const service = options.service ?? `mdp-bench-${crypto.randomUUID().slice(0, 8)}`;

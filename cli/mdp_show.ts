@@ -9,16 +9,11 @@ import { object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
+import type { PingAnswer, ServiceStats, WorkerStats } from "../broker.ts";
 import { DEFAULT_ENDPOINT } from "../options.ts";
 import { EXIT } from "./command_line.ts";
 import { quantile } from "./histogram.ts";
-import {
-  ask,
-  type Pong,
-  type ServiceStats,
-  UnknownQuestionError,
-  type WorkerStats,
-} from "./mdp_ask.ts";
+import { ask, UnknownQuestionError } from "./mdp_ask.ts";
 import { brokers, type Common, connect, examples, JSON_FLAG, usage } from "./mdp_options.ts";
 import { bold, print, printJson } from "./output.ts";
 import { printableText } from "./printable.ts";
@@ -84,11 +79,7 @@ const SERVICE_COLUMNS: Column<ServiceStats>[] = [
  */
 export async function runServices(options: ShowOptions & { service?: string }): Promise<number> {
   await using client = connect(options, TIMEOUT);
-  const answer = await ask<{ services: ServiceStats[]; total: number }>(
-    client,
-    "mmi.services",
-    options.service,
-  );
+  const answer = await ask(client, "mmi.services", options.service);
   if (options.json) {
     printJson(answer);
     return EXIT.ok;
@@ -133,11 +124,7 @@ const WORKER_COLUMNS: Column<WorkerStats>[] = [
  */
 export async function runWorkers(options: ShowOptions & { service?: string }): Promise<number> {
   await using client = connect(options, TIMEOUT);
-  const answer = await ask<{ workers: WorkerStats[]; total: number }>(
-    client,
-    "mmi.workers",
-    options.service,
-  );
+  const answer = await ask(client, "mmi.workers", options.service);
   if (options.json) {
     printJson(answer);
     return EXIT.ok;
@@ -177,7 +164,7 @@ docs/protocol.md says what each figure is.`,
  */
 export async function runStats(options: ShowOptions): Promise<number> {
   await using client = connect(options, TIMEOUT);
-  const stats = await ask<Record<string, unknown>>(client, "mmi.stats");
+  const stats = await ask(client, "mmi.stats");
   if (options.json) {
     printJson(stats);
     return EXIT.ok;
@@ -250,9 +237,9 @@ export async function runPing(
 ): Promise<number> {
   await using client = connect(options, TIMEOUT);
   const [broker = DEFAULT_ENDPOINT, ...others] = brokers(options) ?? [];
-  const question = async (): Promise<Pong | undefined> => {
+  const question = async (): Promise<PingAnswer | undefined> => {
     try {
-      return await ask<Pong>(client, "mmi.ping");
+      return await ask(client, "mmi.ping");
     } catch (error) {
       // Another project's broker, and yet one that answers.
       if (error instanceof UnknownQuestionError) return undefined;
@@ -272,7 +259,7 @@ export async function runPing(
   return EXIT.ok;
 }
 
-function describe(broker: string | undefined, ms: number, pong: Pong | undefined): string {
+function describe(broker: string | undefined, ms: number, pong: PingAnswer | undefined): string {
   const who = broker ?? pong?.endpoints.join(", ") ?? "The broker";
   const answers = `${printableText(who)} answers in ${showTime(ms)}`;
   if (pong === undefined) return `${answers}; it does not know mmi.ping`;

@@ -13,7 +13,7 @@ import { MdpError } from "../errors.ts";
 import { DEFAULT_ENDPOINT } from "../options.ts";
 import { EXIT, UsageError } from "./command_line.ts";
 import { configureLogging } from "./logging.ts";
-import { ask, type Pong, type ServiceStats } from "./mdp_ask.ts";
+import { ask } from "./mdp_ask.ts";
 import { brokers, type Common, connect, examples, NAME, usage } from "./mdp_options.ts";
 import { Screen } from "./screen.ts";
 import { stopSignal } from "./signals.ts";
@@ -25,6 +25,8 @@ import { duration } from "./values.ts";
 const TIMEOUT = 5_000;
 /** What shells know an end by SIGINT by, which Ctrl-C would send if the keys were not ours. */
 const INTERRUPTED = 130;
+/** Further signals that end it, as the terminal is not to be left behind as it is. */
+const SIGNALS = [["SIGHUP", 129], ["SIGQUIT", 131]] as const;
 
 /** The command. */
 export const TOP = command(
@@ -62,24 +64,25 @@ export async function runTop(options: Common & { interval: number }): Promise<nu
   }
   // On this terminal it would be in the way.
   if (Deno.stderr.isTerminal()) configureLogging(NAME, { level: "fatal", format: "text" });
-  using stop = stopSignal();
   await using client = connect(options, TIMEOUT);
   const first = await look(client);
-  if (stop.exitCode !== undefined) return stop.exitCode;
+  using stop = stopSignal();
   const ended = Promise.withResolvers<number>();
-  const end = () => ended.resolve(stop.exitCode ?? EXIT.ok);
-  stop.signal.addEventListener("abort", end);
+  stop.signal.addEventListener("abort", () => ended.resolve(stop.exitCode!));
 
   using screen = new Screen();
   const top = new Top(screen, (brokers(options) ?? [DEFAULT_ENDPOINT]).join(" "), first);
-  const redraw = () => top.draw();
-  Deno.addSignalListener("SIGWINCH", redraw);
+  const listeners = [
+    ["SIGWINCH", () => top.draw()] as const,
+    ...SIGNALS.map(([name, code]) => [name, () => ended.resolve(code)] as const),
+  ];
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
   const watching = setInterval(() => void top.update(client), options.interval);
   try {
     return await Promise.race([ended.promise, keys(screen, top)]);
   } finally {
     clearInterval(watching);
-    Deno.removeSignalListener("SIGWINCH", redraw);
+    for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
   }
 }
 
@@ -93,29 +96,33 @@ async function keys(screen: Screen, top: Top): Promise<number> {
 }
 
 async function look(client: Client): Promise<Look> {
-  const [{ services, total }, broker] = await Promise.all([
-    ask<{ services: ServiceStats[]; total: number }>(client, "mmi.services"),
-    ask<Pong>(client, "mmi.ping"),
+  const [{ services, total }, { workers: { left } }, broker] = await Promise.all([
+    ask(client, "mmi.services"),
+    ask(client, "mmi.stats"),
+    ask(client, "mmi.ping"),
   ]);
-  return { at: performance.now(), broker, services, total };
+  const workersLost = left.gone + left.silent + left.violation + left.full;
+  return { at: performance.now(), broker, services, total, workersLost };
 }
 
 /** What is on the screen, and what keys do to it. */
 class Top {
   readonly #screen: Screen;
   readonly #view: View;
+  readonly #first: Look;
   #last: Look;
   #lastGood = performance.now();
   #isLooking = false;
 
   constructor(screen: Screen, endpoint: string, first: Look) {
     this.#screen = screen;
-    this.#last = first;
+    this.#first = this.#last = first;
     this.#view = {
       endpoint,
       broker: "",
       rows: [],
       leftOut: 0,
+      workersLost: 0,
       sort: "rate",
       descending: true,
       scroll: 0,
@@ -218,6 +225,9 @@ class Top {
   #show(now: Look, before: Look | undefined): void {
     const view = this.#view;
     view.rows = rowsOf(now, before);
+    // A broker that was started anew counts from the beginning.
+    const { workersLost } = now, { workersLost: atFirst } = this.#first;
+    view.workersLost = workersLost < atFirst ? workersLost : workersLost - atFirst;
     view.leftOut = now.total - now.services.length;
     const { version, uptime, draining } = now.broker;
     view.broker = `majortomo-broker ${version}, up ${showAge(uptime)}${

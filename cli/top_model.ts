@@ -4,15 +4,17 @@
  * @module
  */
 
+import type { PingAnswer, ServiceStats } from "../broker.ts";
 import { quantile, since } from "./histogram.ts";
-import type { Pong, ServiceStats } from "./mdp_ask.ts";
 
 /** One look at a broker. */
 export interface Look {
   /** When, in ms of `performance.now()`. */
   at: number;
-  broker: Pong;
+  broker: PingAnswer;
   services: readonly ServiceStats[];
+  /** Workers that have left so far without having said so. */
+  workersLost: number;
   /** How many services there are, of which the broker may have told only some. */
   total: number;
 }

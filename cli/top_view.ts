@@ -17,6 +17,8 @@ export interface View {
   rows: readonly Row[];
   /** Services that the broker has not told. */
   leftOut: number;
+  /** Workers that left without a word since it is watched. */
+  workersLost: number;
   sort: SortKey;
   descending: boolean;
   /** How many rows are above the screen. */
@@ -64,7 +66,7 @@ const HELP = [
   "WAIT p99   99 of 100 requests were in the queue no longer than this",
   "LOST/S     requests refused, expired or dropped, a second",
   "",
-  "All but the first four are of the time since the last look.",
+  "WORKERS, FULL, IN FLIGHT and QUEUED are of now, the others of the time since the look before.",
   "Red: errors or losses. Yellow: requests wait and no worker has room, or there is none.",
 ];
 const KEYS = "q quit   ←→ sort by   r reverse   ↑↓ scroll   space pause   ? help";
@@ -109,17 +111,19 @@ export function render(view: View, size: Size): string[] {
   return [...top, ...body, ...filler, paint("2", line(KEYS))].slice(0, height);
 }
 
-function totals({ rows, leftOut, isPaused }: View): string {
+function totals({ rows, leftOut, workersLost, isPaused }: View): string {
   const sum = (of: (row: Row) => number) => rows.reduce((sum, row) => sum + of(row), 0);
   return [
     isPaused ? "PAUSED" : "",
     `${showCount(rows.length + leftOut)} services`,
-    `${showCount(sum(({ workers }) => workers))} workers`,
+    `${showCount(sum(({ workers }) => workers))} workers` +
+    (workersLost === 0 ? "" : ` (${showCount(workersLost)} lost)`),
     `${showCount(sum(({ inFlight }) => inFlight))} in flight`,
     `${showCount(sum(({ queued }) => queued))} queued ` +
     `(${showBytes(sum(({ queuedBytes }) => queuedBytes))})`,
     `${showRate(sum(({ rate }) => rate))} requests/s`,
     `${showRate(sum(({ errorRate }) => errorRate))} errors/s`,
+    `${showRate(sum(({ lossRate }) => lossRate))} lost/s`,
   ].filter((part) => part !== "").join("   ");
 }
 

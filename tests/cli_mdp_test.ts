@@ -184,14 +184,19 @@ Deno.test("`mdp call --json` prints an object for each part", async () => {
 
 Deno.test("`mdp call` prints PARTIALs as they come", async () => {
   await using stage = await MdpStage.start();
-  const fifo = `${await Deno.makeTempDir()}/fifo`;
-  assert.equal((await new Program("mkfifo", [fifo]).ended()).code, 0);
-  await stage.serve("wait", "--stream", "--command", `echo first; cat ${fifo}`);
-  const call = stage.begin(["call", "wait", "x"]);
-  await call.stdout(/^first$/);
-  // Only now can the command go on.
-  await Deno.writeTextFile(fifo, "second\n");
-  assert.deepEqual(await call.ended(), { code: 0, stdout: ["first", "second", ""], stderr: [] });
+  const folder = await Deno.makeTempDir();
+  try {
+    const fifo = `${folder}/fifo`;
+    assert.equal((await new Program("mkfifo", [fifo]).ended()).code, 0);
+    await stage.serve("wait", "--stream", "--command", `echo first; cat ${fifo}`);
+    const call = stage.begin(["call", "wait", "x"]);
+    await call.stdout(/^first$/);
+    // Only now can the command go on.
+    await Deno.writeTextFile(fifo, "second\n");
+    assert.deepEqual(await call.ended(), { code: 0, stdout: ["first", "second", ""], stderr: [] });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("`mdp call --count` sends so many, so many at a time", async () => {
@@ -322,7 +327,7 @@ Deno.test("`mdp serve` kills a command, with what it has started, when nobody wa
     const controller = new AbortController();
     const parts = client.stream("long", "x", { signal: controller.signal });
     assert.equal((await parts.next()).value?.text(), "begun");
-    await using watcher = Deno.watchFs(folder) as Deno.FsWatcher & AsyncDisposable;
+    using watcher = Deno.watchFs(folder);
     controller.abort();
     await assert.rejects(parts.next());
     for await (const _ of watcher) {

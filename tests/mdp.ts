@@ -5,7 +5,7 @@
  */
 
 import { Client } from "../client.ts";
-import { type Ended, Program, start, startBroker, type Surroundings } from "./cli.ts";
+import { type Ended, type Program, start, startBroker, type Surroundings } from "./cli.ts";
 
 const PERMISSIONS = ["--allow-env=MDP_BROKER", "--allow-read", "--allow-run"];
 

@@ -91,7 +91,6 @@ Deno.test("`mdp` completes commands and options in shells", async () => {
     assert.equal(code, 0);
     assert.ok(stdout.some((line) => line.includes("mdp")), shell);
   }
-  const script = await mdp(["--completion", "bash"]);
   const words = async (...typed: string[]) => {
     const { stdout } = await mdp(["--completion", "bash", ...typed]);
     return stdout.filter((line) => line !== "");
@@ -99,12 +98,9 @@ Deno.test("`mdp` completes commands and options in shells", async () => {
   assert.deepEqual(await words("serv"), ["serve", "services"]);
   assert.deepEqual(await words("call", "--dia"), ["--dialect"]);
   assert.deepEqual(await words("call", "--dialect", "m"), ["multiplexed", "majortomo"]);
-  // The shell takes the script.
-  const bash = new Program("bash", ["-n"], {}, script.stdout.join("\n"));
-  assert.deepEqual(await bash.ended(), { code: 0, stdout: [], stderr: [] });
 });
 
-Deno.test("`mdp` can be installed with `deno install --global`", async () => {
+Deno.test("`mdp` can be installed with `deno install --global`, and then completed by bash", async () => {
   const root = await Deno.makeTempDir();
   try {
     const installed = await new Program(Deno.execPath(), [
@@ -118,10 +114,23 @@ Deno.test("`mdp` can be installed with `deno install --global`", async () => {
       "cli/mdp.ts",
     ]).ended();
     assert.equal(installed.code, 0, installed.stderr.join("\n"));
-    const { code, stdout } = await new Program(`${root}/bin/mdp`, ["--version"], {
-      PATH: `${Deno.execPath().replace(/\/[^/]*$/, "")}:${Deno.env.get("PATH")}`,
-    }).ended();
+    const deno = Deno.execPath().replace(/\/[^/]*$/, "");
+    const env = { PATH: `${root}/bin:${deno}:${Deno.env.get("PATH")}` };
+    const { code, stdout } = await new Program("mdp", ["--version"], env).ended();
     assert.deepEqual([code, stdout.length], [0, 1]);
+    // What is typed as "mdp serv" and Tab.
+    const completed = await new Program(
+      "bash",
+      [],
+      env,
+      [
+        "source <(mdp --completion bash)",
+        "COMP_WORDS=(mdp serv) COMP_CWORD=1",
+        "_mdp",
+        'printf "%s\\n" "${COMPREPLY[@]}"',
+      ].join("\n"),
+    ).ended();
+    assert.deepEqual(completed.stdout.map((word) => word.trim()), ["serve", "services"]);
   } finally {
     await Deno.remove(root, { recursive: true });
   }

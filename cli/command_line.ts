@@ -19,6 +19,8 @@ export interface Program {
   brief: Message;
   /** How it is called, in short. */
   usage: Usage;
+  /** How it can be called, if that is not clear from the options. */
+  examples?: Message;
   /** What stands below the options in the help. */
   footer: Message;
   /** Whether `--completion SHELL` prints completions for a shell. */
@@ -41,7 +43,7 @@ export const ANY_OPTIONS: UsageTerm = {
 };
 
 /** The exit codes of the programs. */
-export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+export const EXIT = { ok: 0, failure: 1, usage: 2, serviceError: 3 } as const;
 
 /**
  * Parses the arguments; answers `--help`, `--version` and `--completion` on stdout.
@@ -62,6 +64,7 @@ export function parseArguments<T>(
   return runParser<Parser<"sync", T | undefined, unknown>, undefined>(parser, program.name, args, {
     brief: program.brief,
     usageLine: program.usage,
+    examples: program.examples,
     footer: program.footer,
     help: { option: { names: ["-h", "--help"] }, onShow },
     version: { option: true, value: version(program.name), onShow },

@@ -27,6 +27,7 @@ import * as v from "valibot";
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
 import { kebabCase, type Settings, VALUES } from "./broker_options.ts";
 import { plainText, UsageError } from "./command_line.ts";
+import { readFile } from "./files.ts";
 import type { LogFormat } from "./logging.ts";
 
 /** What a configuration file says. */
@@ -51,18 +52,14 @@ export const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignore
  * and what would be right.
  */
 export function readConfig(path: string): Config {
-  // Asked first, since at a terminal Deno would prompt for the permission.
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
-    throw new UsageError(
-      `Reading the configuration file "${path}" needs the permission --allow-read: ` +
-        `run deno with --allow-read="${path}"`,
-    );
-  }
+  const bytes = readFile(path, "configuration file");
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(path));
-  } catch (error) {
-    throw new UsageError(`Cannot read the configuration file "${path}": ${why(error)}`);
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new UsageError(
+      `Cannot read the configuration file "${path}": It is no text in UTF-8`,
+    );
   }
   return parseConfig(text, path);
 }
@@ -238,7 +235,7 @@ function toJs(document: Document, fail: (offset: undefined, message: string) => 
     return document.toJS() as Record<string, unknown>;
   } catch (error) {
     // Aliases that multiply beyond all measure.
-    return fail(undefined, why(error));
+    return fail(undefined, error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -267,12 +264,4 @@ function offsetOf(document: Document, keys: readonly string[]): number | undefin
     if (isNode(pair?.key)) return pair.key.range?.[0];
   }
   return undefined;
-}
-
-function why(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "There is no such file";
-  if (error instanceof Deno.errors.IsADirectory) return "It is a directory";
-  if (error instanceof Deno.errors.PermissionDenied) return "The file system does not permit it";
-  if (error instanceof TypeError) return "It is no text in UTF-8";
-  return error instanceof Error ? error.message : String(error);
 }

@@ -26,9 +26,8 @@ import { merge, object, or } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { command, constant, flag, option } from "@optique/core/primitives";
-import { choice, string } from "@optique/core/valueparser";
+import { string } from "@optique/core/valueparser";
 import { Client } from "../client.ts";
-import { MdpError, ServiceError } from "../errors.ts";
 import type { DialectOption } from "../options.ts";
 import { Worker } from "../worker.ts";
 import {
@@ -39,14 +38,21 @@ import {
   runProgram,
   UsageError,
 } from "./command_line.ts";
+import { tellFailure } from "./failure.ts";
 import { cliLogger, configureLogging } from "./logging.ts";
+import { printable } from "./printable.ts";
 import { stopSignal } from "./signals.ts";
-import { count, duration, endpoint, inSeconds } from "./values.ts";
+import {
+  count,
+  dialect,
+  DIALECT_DESCRIPTION,
+  duration,
+  endpoint,
+  inSeconds,
+  service,
+} from "./values.ts";
 
 const NAME = "majortomo-echo";
-/** The exit code when the service answered with an error. */
-const SERVICE_ERROR = 3;
-const DIALECT_OPTIONS: readonly DialectOption[] = ["auto", "multiplexed", "rfc", "majortomo"];
 
 const PROGRAM: Program = {
   name: NAME,
@@ -71,27 +77,13 @@ Default: tcp://127.0.0.1:5555.`,
     option(
       "-n",
       "--service-name",
-      string({
-        metavar: "NAME",
-        pattern: /./s,
-        errors: { patternMismatch: message`Expected a name, but got none.` },
-      }),
-      {
-        description: message`The service. Default: mdp-echo.`,
-      },
+      service("NAME"),
+      { description: message`The service. Default: mdp-echo.` },
     ),
     "mdp-echo",
   ),
   dialect: optional(
-    option(
-      "--dialect",
-      choice(DIALECT_OPTIONS, { metavar: "DIALECT" }),
-      {
-        description:
-          message`What to speak: auto (multiplexed if the broker can, else rfc), multiplexed, rfc, \
-or majortomo for a broker in Python. Default: auto.`,
-      },
-    ),
+    option("--dialect", dialect(), { description: DIALECT_DESCRIPTION }),
   ),
   debug: withDefault(flag("--debug", { description: message`Log in detail on stderr.` }), false),
 });
@@ -198,13 +190,7 @@ export function main(args: readonly string[]): Promise<number> {
       else await runClient(parsed);
       return EXIT.ok;
     } catch (error) {
-      if (error instanceof ServiceError) {
-        console.error(`${error.code} ${printableText(error.message)}`);
-        return SERVICE_ERROR;
-      }
-      if (!(error instanceof MdpError)) throw error;
-      cliLogger.fatal(error.message);
-      return EXIT.failure;
+      return tellFailure(NAME, error);
     }
   });
 }
@@ -279,31 +265,6 @@ function isEqual(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
     const other = b[i]!;
     return frame.length === other.length && frame.every((byte, at) => byte === other[at]);
   });
-}
-
-/**
- * A frame on one line that no terminal can be fooled with: text as it is but for its control
- * characters, and of what is no text the ASCII.
- */
-function printable(frame: Uint8Array): string {
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(frame);
-    return printableText(text);
-  } catch {
-    return Array.from(frame, (byte) => String.fromCharCode(byte)).join("")
-      .replace(/[^ -~\t]/g, escape);
-  }
-}
-
-function printableText(text: string): string {
-  return text.replace(/(?!\t)[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, escape);
-}
-
-function escape(character: string): string {
-  if (character === "\n") return "\\n";
-  if (character === "\r") return "\\r";
-  const hex = character.charCodeAt(0).toString(16);
-  return hex.length <= 2 ? `\\x${hex.padStart(2, "0")}` : `\\u${hex.padStart(4, "0")}`;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

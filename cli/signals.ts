@@ -9,16 +9,26 @@ const SIGNALS: readonly (readonly [Deno.Signal, number])[] = Deno.build.os === "
   ? [["SIGINT", 130], ["SIGBREAK", 149]]
   : [["SIGINT", 130], ["SIGTERM", 143]];
 
+/** The signals that stop a program, taken from the system. */
+export interface StopSignal extends Disposable {
+  /** Aborted by the first. */
+  readonly signal: AbortSignal;
+  /** The exit code of a program that ends for it before it has done what it should. */
+  readonly exitCode: number | undefined;
+}
+
 /**
  * Takes the signals that stop a program: the first is told, the second ends the process at once.
  *
- * @returns Aborted by the first; disposing of it gives the signals back to the system.
+ * @returns What tells of the first; disposing of it gives the signals back to the system.
  */
-export function stopSignal(): { signal: AbortSignal } & Disposable {
+export function stopSignal(): StopSignal {
   const controller = new AbortController();
+  let exitCode: number | undefined;
   const listeners = SIGNALS.map(([name, code]) => {
     const listener = () => {
       if (controller.signal.aborted) Deno.exit(code);
+      exitCode = code;
       controller.abort();
     };
     Deno.addSignalListener(name, listener);
@@ -26,6 +36,9 @@ export function stopSignal(): { signal: AbortSignal } & Disposable {
   });
   return {
     signal: controller.signal,
+    get exitCode() {
+      return exitCode;
+    },
     [Symbol.dispose]() {
       for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
     },

@@ -5,9 +5,10 @@
  * @module
  */
 
-import { message, text } from "@optique/core/message";
-import { fileSize, integer, type ValueParser } from "@optique/core/valueparser";
-import { DEFAULT_ENDPOINT, resolveBrokerOptions } from "../options.ts";
+import { type Message, message, text } from "@optique/core/message";
+import type { NonEmptyString } from "@optique/core/nonempty";
+import { choice, fileSize, integer, string, type ValueParser } from "@optique/core/valueparser";
+import { DEFAULT_ENDPOINT, type DialectOption, resolveBrokerOptions } from "../options.ts";
 
 /** What a timer can hold, in ms. */
 const LONGEST = 2 ** 31 - 1;
@@ -123,4 +124,34 @@ ipc:///run/majortomo.sock, but got ${input}.`,
     },
     format: (value) => value,
   };
+}
+
+/** What the option for a dialect says of itself. */
+export const DIALECT_DESCRIPTION: Message =
+  message`What to speak: auto (multiplexed if the broker can, else rfc), multiplexed, rfc, or \
+majortomo for a broker in Python. Default: auto.`;
+
+const DIALECT_OPTIONS: readonly DialectOption[] = ["auto", "multiplexed", "rfc", "majortomo"];
+
+/**
+ * What a client or worker speaks.
+ *
+ * @returns A parser of dialects by their names.
+ */
+export function dialect(): ValueParser<"sync", DialectOption> {
+  return choice(DIALECT_OPTIONS, { metavar: "DIALECT" });
+}
+
+/**
+ * The name of a service.
+ *
+ * @param metavar What stands for it in the help.
+ * @returns A parser of text that is not empty.
+ */
+export function service(metavar: NonEmptyString): ValueParser<"sync", string> {
+  return string({
+    metavar,
+    pattern: /./s,
+    errors: { patternMismatch: message`Expected a name, but got none.` },
+  });
 }

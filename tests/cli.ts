@@ -28,17 +28,34 @@ export class Program {
   readonly #stdout: Lines;
   readonly #stderr: Lines;
 
-  constructor(command: string, args: readonly string[], env: Record<string, string> = {}) {
+  constructor(
+    command: string,
+    args: readonly string[],
+    env: Record<string, string> = {},
+    input?: string | Uint8Array,
+  ) {
     this.#process = new Deno.Command(command, {
       args: [...args],
       cwd: ROOT,
       env,
-      stdin: "null",
+      stdin: input === undefined ? "null" : "piped",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+    if (input !== undefined) this.#feed(input);
     this.#stdout = new Lines(this.#process.stdout);
     this.#stderr = new Lines(this.#process.stderr);
+  }
+
+  async #feed(input: string | Uint8Array): Promise<void> {
+    const writer = this.#process.stdin.getWriter();
+    await writer.write(typeof input === "string" ? new TextEncoder().encode(input) : input);
+    await writer.close();
+  }
+
+  /** The next line of stdout that this matches, with what it captured. */
+  async stdout(pattern: RegExp): Promise<RegExpExecArray> {
+    return await this.#stdout.next(pattern);
   }
 
   /** The next line of stderr that this matches, with what it captured. */
@@ -77,14 +94,23 @@ export class Program {
   }
 }
 
+/** What a program finds. */
+export interface Surroundings {
+  /** Further environment variables. */
+  env?: Record<string, string>;
+  /** Its stdin. Default: none. */
+  input?: string | Uint8Array;
+}
+
 /** Starts a program of `cli/`, with `--allow-ffi` and the permissions named. */
 export function start(
   script: string,
   args: readonly string[],
   permissions: readonly string[] = [],
+  { env, input }: Surroundings = {},
 ): Program {
   const deno = ["run", "--quiet", "--no-prompt", "--allow-ffi", ...permissions, script, ...args];
-  return new Program(Deno.execPath(), deno, { NO_COLOR: "1" });
+  return new Program(Deno.execPath(), deno, { NO_COLOR: "1", ...env }, input);
 }
 
 /** Starts a program of `cli/` that ends by itself. */

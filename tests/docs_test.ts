@@ -3,7 +3,8 @@ import manifest from "../deno.json" with { type: "json" };
 import { parseConfig } from "../cli/config.ts";
 import { Client } from "../client.ts";
 import { startBroker } from "../testing.ts";
-import { Program } from "./cli.ts";
+import { Program, startBroker as startProgram } from "./cli.ts";
+import { startMdp } from "./mdp.ts";
 import { output, run } from "./program.ts";
 import { bytes, RawSocket, show } from "./raw.ts";
 
@@ -11,6 +12,7 @@ const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
 const PROTOCOL = await Deno.readTextFile(new URL("docs/protocol.md", ROOT));
 const MULTIPLEXED = await Deno.readTextFile(new URL("docs/multiplexed.md", ROOT));
+const REFERENCE = await Deno.readTextFile(new URL("docs/reference.md", ROOT));
 const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 
 /** The code blocks of a document in a language. */
@@ -104,6 +106,34 @@ Deno.test("README: the tasks broker and echo do what is said", async () => {
   }
 });
 
+/** What is the same each time that something is run: figures and blanks are not. */
+function timeless(line: string): string {
+  return line.replace(/[\d.]+( ?(?:µs|ms|s)\b)?/g, "#").replace(/ +/g, " ");
+}
+
+Deno.test("README: the session with mdp is one", async () => {
+  const { broker, endpoint } = await startProgram(["-V"]);
+  await using _ = broker;
+  await using background = new AsyncDisposableStack();
+  const [, ...exchanges] = block("console", "mdp serve").split(/^\$ /m);
+  assert.ok(exchanges.length >= 5);
+  for (const exchange of exchanges) {
+    const [command, ...shown] = exchange.trimEnd().split("\n");
+    const [, line, isBackground] = /^mdp (.*?)( &)?$/.exec(command!)!;
+    const args = line!.match(/'[^']*'|\S+/g)!.map((word) => word.replace(/^'(.*)'$/, "$1"));
+    const program = startMdp(args, { env: { MDP_BROKER: endpoint } });
+    if (isBackground !== undefined) {
+      background.use(program);
+      for (const line of shown) assert.equal((await program.stderr(/.+/))[0], line);
+      await broker.stderr(/joined/);
+      continue;
+    }
+    const { stdout, stderr } = await program.ended();
+    const seen = [...stdout, ...stderr].map((line) => line.replaceAll(endpoint, DEFAULT_ENDPOINT));
+    assert.deepEqual(seen.map(timeless), shown.map(timeless), command);
+  }
+});
+
 Deno.test("documents: tasks, modules and files that they name are there", async () => {
   const exports = Object.keys(manifest.exports);
   for (const [, name] of README.matchAll(/\btask (\w+)/g)) {
@@ -116,6 +146,7 @@ Deno.test("documents: tasks, modules and files that they name are there", async 
     ["README.md", README],
     ["docs/protocol.md", PROTOCOL],
     ["docs/multiplexed.md", MULTIPLEXED],
+    ["docs/reference.md", REFERENCE],
   ] as const;
   for (const [document, text] of documents) {
     for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {

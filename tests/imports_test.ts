@@ -27,6 +27,7 @@ const NOWHERE_ELSE: [imported: RegExp, by: RegExp, why: string][] = [
   [/^npm:zeromq@/, /^zmq\/library\.ts$/, "one module finds libzmq"],
   [/^@optique\//, /^cli\//, "a library's user needs no command line"],
   [/^(yaml|valibot)$/, /^cli\//, "a library's user needs no configuration files"],
+  [/^(hdr-histogram-js|string-width)$/, /^cli\//, "a library's user needs no tables"],
   [/^mod\.ts$/, /^$/, "the entry is for users"],
   [/^(tests|bench|scripts|examples|dist)\//, /^$/, "they are not published"],
   [/^fast-check$/, /^$/, "it is for tests"],

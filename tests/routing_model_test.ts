@@ -329,7 +329,9 @@ class Model {
     let queued = 0;
     for (const name of SERVICES) {
       for (const client of CLIENTS) {
-        if (lost.some(({ worker }) => worker.service.name === name)) this.#waitNoLonger(name, client);
+        if (lost.some(({ worker }) => worker.service.name === name)) {
+          this.#waitNoLonger(name, client);
+        }
         if (!routing.services.get(name)?.queues.has(client)) this.#waitNoLonger(name, client);
       }
     }

@@ -88,6 +88,8 @@ const IDENTITIES = 65_536;
 const LONGEST_NAME = 65_535;
 /** How many bytes an address has at most, by ZMTP. */
 const LONGEST_ADDRESS = 255;
+/** After how many invalid messages of a turn what is to be sent is sent. */
+const PATIENCE = 16;
 /** What a timer can wait for at most, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 /** What has passed through a socket that is not there. */
@@ -452,6 +454,7 @@ export class Broker {
 
   #receive(socket: Socket): void {
     const now = performance.now();
+    let garbage = 0;
     for (let i = 0; i < BATCH && !socket.isClosed; i++) {
       const frames = socket.receive();
       if (frames === undefined) break;
@@ -465,6 +468,8 @@ export class Broker {
         this.#invalid[error.kind]++;
         this.#routing.invalid(peer, refused, error.message, now);
         this.#log.invalid(error.kind, peer, error.message);
+        // What others are sent does not wait for the end of a turn that is full of garbage.
+        if (++garbage % PATIENCE === 0) this.#flush(now);
       }
       if (this.#outbox.length >= FLUSH) this.#flush(now);
     }

@@ -6,7 +6,7 @@
  */
 
 import type { Logger } from "@logtape/logtape";
-import { Complaints } from "./complaints.ts";
+import { Complaints, type Properties } from "./complaints.ts";
 import { hexOf } from "./names.ts";
 import type { RoutingEvent } from "./routing.ts";
 
@@ -30,10 +30,8 @@ export class BrokerLog {
 
   /** A message that was dropped, since it is not MDP. */
   invalid(kind: string, peer: string, reason: string): void {
-    this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", {
-      peer: hex(peer),
-      reason,
-    }, peer);
+    const properties = () => ({ peer: hex(peer), reason });
+    this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", properties, peer);
   }
 
   /** A connection that could not be taken. */
@@ -127,7 +125,7 @@ export class BrokerLog {
   #complain(
     kind: string,
     template: string,
-    properties: Record<string, unknown>,
+    properties: Properties | (() => Properties),
     peer?: string,
   ): void {
     this.#log("warn", kind, template, properties, peer);
@@ -138,7 +136,7 @@ export class BrokerLog {
     level: "info" | "warn",
     kind: string,
     template: string,
-    properties: Record<string, unknown>,
+    properties: Properties | (() => Properties),
     peer?: string,
   ): void {
     this.#complaints.log(

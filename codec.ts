@@ -420,11 +420,14 @@ function count(frames: number): string {
   return frames === 0 ? "no frames" : frames === 1 ? "1 frame" : `${frames} frames`;
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 /** A short frame as its bytes in hex: what a peer sends is not for a terminal to interpret. */
 function show(bytes: Uint8Array, length: number): string {
-  const shown = [...bytes.subarray(0, Math.min(length, HEADER_LENGTH))];
-  const hex = shown.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
   if (length === 0) return "empty";
+  // A flood of what is wrong is to cost little more than the same of what is right.
+  let hex = HEX[bytes[0]!]!;
+  for (let i = 1; i < length && i < HEADER_LENGTH; i++) hex += ` ${HEX[bytes[i]!]}`;
   const size = length === 1 ? "1 byte" : `${length} bytes`;
   return length > HEADER_LENGTH ? `${size} (${hex} …)` : `${size} (${hex})`;
 }

@@ -15,6 +15,9 @@ const PERIOD = 1_000;
 /** How many kinds, and peers for each, are told apart; beyond that all share one count. */
 const COUNTS = 1_024;
 
+/** What stands in a message, by name. */
+export type Properties = Record<string, unknown>;
+
 /** What was let through and left out since a moment. */
 interface Count {
   /** What the complaints are about; empty if it is shared. */
@@ -63,21 +66,22 @@ export class Complaints {
    * @param now The time in ms.
    * @param log Where it goes, e.g. a logger's `warn`.
    * @param template The message, with `{…}` where a property stands.
-   * @param properties What stands there.
+   * @param properties What stands there; a function is asked only if it is logged.
    * @param peer Who it is about, if there are several that it can be.
    */
   log(
     kind: string,
     now: number,
-    log: (template: string, properties: Record<string, unknown>) => void,
+    log: (template: string, properties: Properties) => void,
     template: string,
-    properties: Record<string, unknown>,
+    properties: Properties | (() => Properties),
     peer?: string,
   ): void {
     const omitted = this.admit(kind, now, peer);
     if (omitted === undefined) return;
-    if (omitted === 0) return log(template, properties);
-    log(`${template} ({omitted} more like it were left out)`, { ...properties, omitted });
+    const shown = typeof properties === "function" ? properties() : properties;
+    if (omitted === 0) return log(template, shown);
+    log(`${template} ({omitted} more like it were left out)`, { ...shown, omitted });
   }
 
   #count(key: string, kind: string, now: number): Count {

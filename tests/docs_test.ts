@@ -7,6 +7,7 @@ import { Program, startBroker as startProgram } from "./cli.ts";
 import { startMdp } from "./mdp.ts";
 import { output, run } from "./program.ts";
 import { bytes, RawSocket, show } from "./raw.ts";
+import { until } from "./stage.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
@@ -266,6 +267,7 @@ Deno.test({
       }
       worker.kill("SIGTERM");
       assert.equal((await worker.ended()).code, 0);
+      await until(() => broker.broker.stats().workers.registered === 0, "left");
       const { workers, invalid } = broker.broker.stats();
       assert.deepEqual([workers.joined, workers.left.disconnect], [1, 1]);
       assert.equal(Object.values(invalid).reduce((sum, each) => sum + each), 0);

@@ -1,0 +1,105 @@
+/**
+ * What a bench prints: a table as the outcomes come, or JSON at the end; and on a terminal what it
+ * is at.
+ *
+ * @module
+ */
+
+import { libzmq } from "../zmq/library.ts";
+import type { Contest, Outcome, Side } from "./contest.ts";
+import { show } from "./figures.ts";
+
+/** The widths of the columns before the numbers. */
+const SHAPE = 18, DIALECT = 12, FIGURE = 15, UNIT = 12;
+const NUMBER = 12;
+
+/** The table's head. */
+export function heading(sides: readonly Pick<Side, "name">[]): string {
+  const numbers = sides.length > 1
+    ? [...sides.map(({ name }) => name), "ratio", "low", "high"]
+    : ["median", "low", "high"];
+  return line("shape", "dialect", "figure", "unit", numbers);
+}
+
+/**
+ * The table's lines about an outcome: a figure each, then what went wrong.
+ *
+ * @param outcome The outcome.
+ * @param sides The names of the table's columns.
+ */
+export function rows(
+  { shape, dialect = "-", point, figures, failures }: Outcome,
+  sides: readonly Pick<Side, "name">[],
+): string[] {
+  const name = point === undefined ? shape : `${shape} ${point}`;
+  const lines = figures.map(({ name: figure, unit, sides: given, ratio }, i) => {
+    const cell = (value: number | undefined) => value === undefined ? "-" : show(value);
+    const first = given[sides[0]!.name];
+    const numbers = sides.length > 1
+      ? [...sides.map(({ name }) => given[name]?.median), ratio?.median, ratio?.low, ratio?.high]
+      : [first?.median, first?.low, first?.high];
+    return line(i === 0 ? name : "", i === 0 ? dialect : "", figure, unit, numbers.map(cell));
+  });
+  const kinds = new Map<string, number>();
+  for (const failure of failures) kinds.set(failure, (kinds.get(failure) ?? 0) + 1);
+  for (const [failure, times] of kinds) {
+    const often = times > 1 ? ` (${times} times)` : "";
+    lines.push(`${name.padEnd(SHAPE)}${dialect.padEnd(DIALECT)}FAILED: ${failure}${often}`);
+  }
+  return lines;
+}
+
+function line(shape: string, dialect: string, figure: string, unit: string, numbers: string[]) {
+  const head = shape.padEnd(SHAPE) + dialect.padEnd(DIALECT) + figure.padEnd(FIGURE) +
+    unit.padEnd(UNIT);
+  return (head + numbers.map((number) => number.padStart(NUMBER)).join("")).trimEnd();
+}
+
+/** All outcomes in one object: what `--json` prints. */
+export function report(
+  outcomes: readonly Outcome[],
+  settings: object,
+  skipped: readonly string[],
+): object {
+  return {
+    machine: {
+      cores: navigator.hardwareConcurrency,
+      target: Deno.build.target,
+      system: Deno.osRelease(),
+      deno: Deno.version.deno,
+      libzmq: libzmq().version,
+    },
+    settings,
+    skipped,
+    results: outcomes,
+  };
+}
+
+/** Tells on a terminal what the bench is at, on a line that goes when there is more to say. */
+export class Progress {
+  readonly #isShown: boolean;
+  readonly #total: number;
+  #done = 0;
+
+  /** @param total How many measurements there are. */
+  constructor(total: number, isShown: boolean = Deno.stderr.isTerminal()) {
+    this.#isShown = isShown;
+    this.#total = total;
+  }
+
+  /** One more begins. */
+  next({ shape, dialect, point }: Contest, round: number, side: Side): void {
+    this.#done++;
+    const what = [shape, point, dialect, side.name].filter((part) => part !== undefined).join(" ");
+    this.#write(`\r\x1b[2K${this.#done}/${this.#total} ${what}, round ${round + 1}`);
+  }
+
+  /** Clears the line, for something else to be written. */
+  clear(): void {
+    this.#write("\r\x1b[2K");
+  }
+
+  #write(text: string): void {
+    if (this.#isShown) Deno.stderr.writeSync(new TextEncoder().encode(text));
+  }
+}

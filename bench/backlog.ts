@@ -5,7 +5,7 @@
  */
 
 import { median } from "./figures.ts";
-import type { BacklogJob, BacklogMeasured } from "./load/backlog.ts";
+import { type BacklogJob, type BacklogMeasured, WARM_UP } from "./load/backlog.ts";
 import type { Memory } from "./load/broker.ts";
 import { CLIENTS, CREDIT, SMALL, WORKERS } from "./loading.ts";
 import { usage } from "./proc.ts";
@@ -25,7 +25,7 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
   const { settings: { backlog: large } } = stage;
   const small = Math.min(FEW, large);
   const own = ["--request-expiry", "0"];
-  for (const limit of ["--max-queue", "--max-total-queue"]) own.push(limit, String(large));
+  for (const limit of ["--max-queue", "--max-total-queue"]) own.push(limit, String(Math.max(large, WARM_UP)));
   const bytes = String(2 ** 34);
   for (const limit of ["--max-queue-bytes", "--max-total-queue-bytes"]) own.push(limit, bytes);
   const broker = await stage.broker({ probed: true, args: own });

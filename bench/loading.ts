@@ -4,13 +4,12 @@
  * @module
  */
 
-import type { AskingJob } from "./load/asking.ts";
 import type { ClientJob } from "./load/client.ts";
 import type { Measured } from "./load/job.ts";
 import type { LoadJob } from "./load/raw_client.ts";
 import type { RawWorkerJob } from "./load/raw_worker.ts";
 import type { WorkerJob } from "./load/worker.ts";
-import type { Child } from "./process.ts";
+import { BenchError, type Child } from "./process.ts";
 import type { Figures } from "./shape.ts";
 import type { BrokerNeeds, RunningBroker, Stage } from "./stage.ts";
 
@@ -37,8 +36,10 @@ export interface Load {
   idle?: number;
   rate?: number;
   needs?: BrokerNeeds;
-  /** Called with the broker as soon as it is loaded, and when the load ends. */
-  during?(broker: RunningBroker): Promise<void>;
+  /** Our own worker, instead of a socket that answers. */
+  ours?: OurWorker;
+  /** Asks one of them about the time since it was asked last. */
+  probe?(broker: RunningBroker, worker: Child): Promise<Figures>;
 }
 
 /**
@@ -48,7 +49,10 @@ export interface Load {
  * @param load What is not as usual.
  * @returns What was measured.
  */
-export async function underLoad(stage: Stage, load: Load): Promise<Measured> {
+export async function underLoad(
+  stage: Stage,
+  load: Load,
+): Promise<Measured & { probed: Figures }> {
   const { clients = CLIENTS, window = WINDOW, bytes = SMALL, services = 1, parts = 0 } = load;
   const multiplexed = stage.dialect === "multiplexed";
   const workers = load.workers ?? (multiplexed ? 1 : WORKERS);
@@ -56,10 +60,12 @@ export async function underLoad(stage: Stage, load: Load): Promise<Measured> {
   if (load.idle) await idleWorkers(stage, broker, load.idle);
   const names = services === 1 ? ["echo"] : range(services).map((i) => `echo-${i}`);
   const common = { url: broker.url, dialect: stage.dialect, bytes, services: names, parts };
-  const worker = stage.load(
-    "raw_worker.ts",
-    { ...common, workers, credit: CREDIT, idle: false, limit: LIMIT } satisfies RawWorkerJob,
-  );
+  const worker = load.ours === undefined
+    ? stage.load(
+      "raw_worker.ts",
+      { ...common, workers, credit: CREDIT, idle: false, limit: LIMIT } satisfies RawWorkerJob,
+    )
+    : ourWorker(stage, broker, load.ours);
   await worker.next();
   const client = stage.load(
     "raw_client.ts",
@@ -72,8 +78,13 @@ export async function underLoad(stage: Stage, load: Load): Promise<Measured> {
     } satisfies LoadJob,
   );
   await client.next();
-  await load.during?.(broker);
-  return await client.next<Measured>();
+  const probe = async () => await load.probe?.(broker, worker) ?? {};
+  await probe();
+  await pause(stage.settings.warmUp);
+  // What follows is the time that counts.
+  await probe();
+  const measured = await client.next<Measured>();
+  return { ...measured, probed: await probe() };
 }
 
 /** Has so many workers register for services of which nobody asks anything. */
@@ -115,6 +126,7 @@ function range(count: number): number[] {
 
 /** What tables have of it. */
 export function asFigures({ requests, seconds, latency, usage }: Measured): Figures {
+  if (requests === 0) throw new BenchError(`No request was answered within ${seconds} s`);
   const figures: Figures = {
     requests: requests / seconds,
     p50: latency.p50,
@@ -128,30 +140,51 @@ export function asFigures({ requests, seconds, latency, usage }: Measured): Figu
   return figures;
 }
 
-/** Our client and worker, each in a process, as programs use them. */
+/** What is said of our worker. */
+export type OurWorker = Pick<WorkerJob, "concurrency"> & { pause?: number };
+
+function ourWorker(stage: Stage, { url }: RunningBroker, worker: OurWorker): Child {
+  return stage.load(
+    "worker.ts",
+    {
+      pause: 0,
+      ...worker,
+      url,
+      dialect: stage.dialect,
+      bytes: SMALL,
+      limit: LIMIT,
+    } satisfies WorkerJob,
+  );
+}
+
+/**
+ * Loads a broker by our client and worker, each in a process, as programs use them.
+ *
+ * @param stage Where.
+ * @param inFlight How many requests the client has in flight.
+ * @param ours What is said of the worker.
+ * @returns What was measured.
+ */
 export async function withOurs(
   stage: Stage,
-  client: Pick<AskingJob, "inFlight"> & { counted?: boolean },
-  worker: Pick<WorkerJob, "concurrency"> & { pause?: number },
-): Promise<Measured & { atWork: number }> {
+  inFlight: number,
+  ours: OurWorker,
+): Promise<Measured> {
   const broker = await stage.broker();
-  const common = { url: broker.url, dialect: stage.dialect, bytes: SMALL };
-  const worker_ = stage.load(
-    "worker.ts",
-    { pause: 0, ...common, ...worker, limit: LIMIT } satisfies WorkerJob,
-  );
-  await worker_.next();
-  const client_ = stage.load(
+  const worker = ourWorker(stage, broker, ours);
+  await worker.next();
+  const client = stage.load(
     "client.ts",
     {
-      counted: false,
-      ...common,
-      ...client,
+      url: broker.url,
+      dialect: stage.dialect,
+      bytes: SMALL,
+      inFlight,
       ...times(stage),
-      watched: { broker: broker.pid, worker: worker_.pid },
+      watched: { broker: broker.pid, worker: worker.pid },
     } satisfies ClientJob,
   );
-  return await client_.next();
+  return await client.next<Measured>();
 }
 
 /** Waits so many seconds. */

@@ -45,7 +45,7 @@ export function natsContests(
             // As a user would have it: as many at the worker as there are on the way, with RFC 18
             // as many as sockets are worth it.
             const concurrency = dialect === "multiplexed" ? inFlight : Math.min(inFlight, 64);
-            return asFigures(await withOurs(stage, { inFlight }, { concurrency }));
+            return asFigures(await withOurs(stage, inFlight, { concurrency }));
           },
         },
         {

@@ -7,12 +7,12 @@
 import { measureBacklog } from "./backlog.ts";
 import { measureIdle } from "./idle.ts";
 import type { Lateness } from "./load/broker.ts";
+import type { Busy } from "./load/worker.ts";
 import {
   asFigures,
   CLIENTS,
   CREDIT,
   type Load,
-  pause,
   underLoad,
   WINDOW,
   withOurs,
@@ -31,7 +31,7 @@ import {
   type Shape,
   WORKER_CPU,
 } from "./shape.ts";
-import type { RunningBroker, Stage } from "./stage.ts";
+import type { Stage } from "./stage.ts";
 
 const LARGE = 65_536;
 
@@ -97,7 +97,7 @@ export const SHAPES: readonly Shape[] = [
   ),
   {
     name: "backlog",
-    summary: "requests that have queued (--backlog, and 1,000) are served; their memory",
+    summary: "how fast what has queued is served (--backlog, and 1,000), and its memory",
     dialects: BOTH,
     figures: [
       { name: "drain of small", unit: "/s", better: "more" },
@@ -113,7 +113,7 @@ export const SHAPES: readonly Shape[] = [
   },
   {
     name: "client",
-    summary: "our Client with 1,024 requests in flight (RFC 18: 256), our Worker taking 256 (64)",
+    summary: "Client with 1,024 in flight (RFC 18: 256), Worker taking 256 (64)",
     dialects: BOTH,
     figures: [RATE, P50, P99, P999, BROKER_CPU, CLIENT_CPU, WORKER_CPU, BROKER_RSS],
     async measure(stage) {
@@ -121,7 +121,7 @@ export const SHAPES: readonly Shape[] = [
       return asFigures(
         await withOurs(
           stage,
-          { inFlight: multiplexed ? 1_024 : 256 },
+          multiplexed ? 1_024 : 256,
           { concurrency: multiplexed ? CREDIT : WORKERS },
         ),
       );
@@ -129,10 +129,10 @@ export const SHAPES: readonly Shape[] = [
   },
   {
     name: "client-round-trip",
-    summary: "our Client and our Worker, one request at a time",
+    summary: "Client and Worker, one request at a time",
     dialects: BOTH,
     figures: [RATE, P50, P99, P999, BROKER_CPU, CLIENT_CPU, WORKER_CPU],
-    measure: async (stage) => asFigures(await withOurs(stage, { inFlight: 1 }, { concurrency: 1 })),
+    measure: async (stage) => asFigures(await withOurs(stage, 1, { concurrency: 1 })),
   },
   {
     name: "handlers",
@@ -146,16 +146,13 @@ export const SHAPES: readonly Shape[] = [
       P99,
     ],
     async measure(stage) {
-      const measured = await withOurs(
-        stage,
-        { inFlight: 4_000, counted: true },
-        { concurrency: 2_000, pause: 10 },
-      );
-      return {
-        ...asFigures(measured),
-        "at work": measured.atWork,
-        "worker CPU": measured.usage.worker!.cpu / measured.seconds,
-      };
+      const measured = await underLoad(stage, {
+        window: 512,
+        ours: { concurrency: 2_000, pause: 10 },
+        probe: async (_, worker) => ({ "at work": (await worker.ask<Busy>("")).atWork }),
+      });
+      const cores = measured.usage.worker!.cpu / measured.seconds;
+      return { ...asFigures(measured), ...measured.probed, "worker CPU": cores };
     },
   },
   {
@@ -174,31 +171,26 @@ export const SHAPES: readonly Shape[] = [
   },
   {
     name: "start",
-    summary: "from the start of the broker's process until it takes connections",
+    summary: "from the start of the broker until it takes connections",
     dialects: [],
     figures: [{ name: "start", unit: "ms", better: "less" }],
     measure: async (stage) => ({ start: (await stage.broker()).startedIn }),
   },
   {
     name: "timer",
-    summary: "how late a timer of 1 ms goes off in the broker's process under throughput's load",
+    summary: "how late a timer of 1 ms is in the broker under throughput's load",
     dialects: BOTH,
     figures: [P50, P99, P999, { name: "max", unit: "ms", better: "less" }, RATE],
     async measure(stage) {
-      let ask: RunningBroker["ask"];
-      const measured = await underLoad(stage, {
+      const { probed, requests, seconds } = await underLoad(stage, {
         needs: { probed: true },
-        async during(broker) {
-          ask = broker.ask;
-          await ask?.("lateness");
-          await pause(stage.settings.warmUp);
-          await ask?.("lateness");
+        async probe({ ask }): Promise<Figures> {
+          const late = await ask<Lateness>?.("lateness");
+          if (late === undefined) return {};
+          return { p50: late.p50, p99: late.p99, "p99.9": late.p999, max: late.max };
         },
       });
-      const figures: Figures = { requests: measured.requests / measured.seconds };
-      const late = await ask<Lateness>?.("lateness");
-      if (late === undefined) return figures;
-      return { ...figures, p50: late.p50, p99: late.p99, "p99.9": late.p999, max: late.max };
+      return { ...probed, requests: requests / seconds };
     },
   },
   loaded(
@@ -214,7 +206,7 @@ export const SHAPES: readonly Shape[] = [
   ),
   loaded(
     "load",
-    "latency under ever more load, from when each request was to be sent",
+    "latency under ever more load",
     (_, point) => ({ rate: point }),
     {
       onRequest: true,

@@ -15,7 +15,7 @@ export interface AskingJob extends Window {
   bytes: number;
 }
 
-/** Asks once. The reply is what was sent, unless the service is known to answer something else. */
+/** Asks once; the reply must be what was sent. */
 export type Ask = (body: Uint8Array) => Promise<Uint8Array>;
 
 /**
@@ -23,13 +23,11 @@ export type Ask = (body: Uint8Array) => Promise<Uint8Array>;
  *
  * @param job How many, and for how long.
  * @param ask Asks once.
- * @param onReply Told what came back, instead of its being checked.
  * @returns What was measured.
  */
 export async function keepAsking(
   { inFlight, bytes, ...window }: AskingJob,
   ask: Ask,
-  onReply?: (reply: Uint8Array) => void,
 ): Promise<Measured> {
   const watch = new Stopwatch(window);
   let sequence = 0;
@@ -42,8 +40,7 @@ export async function keepAsking(
       const since = performance.now();
       const reply = await ask(body);
       watch.answered(performance.now(), since);
-      if (onReply !== undefined) onReply(reply);
-      else if (numberOf(reply) !== number || reply.length !== bytes) {
+      if (numberOf(reply) !== number || reply.length !== bytes) {
         throw new BadAnswer("A client got another's answer");
       }
     }

@@ -37,7 +37,7 @@ export interface BacklogMeasured {
 }
 
 /** Before anything is measured, so many are queued and served. */
-const WARM_UP = 20_000;
+export const WARM_UP = 20_000;
 
 class Backlog {
   readonly #job: BacklogJob;

@@ -9,24 +9,12 @@ import { type AskingJob, keepAsking } from "./asking.ts";
 import { type Job, tell, work } from "./job.ts";
 
 /** What the process is told. */
-export interface ClientJob extends Job, AskingJob {
-  /** Whether the replies tell how many requests the worker has at work: see `worker.ts`. */
-  counted: boolean;
-}
+export type ClientJob = Job & AskingJob;
 
-async function run({ url, dialect, counted, ...job }: ClientJob): Promise<void> {
+async function run({ url, dialect, ...job }: ClientJob): Promise<void> {
   await using client = new Client({ broker: url, dialect, maxInFlight: job.inFlight });
-  let atWork = 0, replies = 0;
-  const count = (reply: Uint8Array<ArrayBufferLike>) => {
-    replies++;
-    atWork += new DataView(reply.buffer, reply.byteOffset).getUint32(0);
-  };
-  const measured = await keepAsking(
-    job,
-    async (body) => (await client.request("echo", body)).frames[0]!,
-    counted ? count : undefined,
-  );
-  tell({ ...measured, atWork: atWork / replies });
+  const ask = async (body: Uint8Array) => (await client.request("echo", body)).frames[0]!;
+  tell(await keepAsking(job, ask));
 }
 
 if (import.meta.main) await work(run);

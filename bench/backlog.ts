@@ -5,7 +5,7 @@
  */
 
 import { median } from "./figures.ts";
-import { type BacklogJob, type BacklogMeasured, WARM_UP } from "./load/backlog.ts";
+import type { BacklogJob, BacklogMeasured } from "./load/backlog.ts";
 import type { Memory } from "./load/broker.ts";
 import { CLIENTS, CREDIT, SMALL, WORKERS } from "./loading.ts";
 import { usage } from "./proc.ts";
@@ -14,6 +14,8 @@ import type { Stage } from "./stage.ts";
 
 /** Requests in the small backlog, and how often it is made at most. */
 const FEW = 1_000, TIMES = 50;
+/** Before anything is measured, so many are queued and served. */
+const WARM_UP = 20_000;
 
 /**
  * Lets requests queue, and serves them.
@@ -25,7 +27,9 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
   const { settings: { backlog: large } } = stage;
   const small = Math.min(FEW, large);
   const own = ["--request-expiry", "0"];
-  for (const limit of ["--max-queue", "--max-total-queue"]) own.push(limit, String(Math.max(large, WARM_UP)));
+  for (const limit of ["--max-queue", "--max-total-queue"]) {
+    own.push(limit, String(Math.max(large, WARM_UP)));
+  }
   const bytes = String(2 ** 34);
   for (const limit of ["--max-queue-bytes", "--max-total-queue-bytes"]) own.push(limit, bytes);
   const broker = await stage.broker({ probed: true, args: own });
@@ -40,6 +44,7 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
     workers: multiplexed ? 1 : WORKERS,
     credit: CREDIT,
     watched: { broker: broker.pid },
+    warmUp: WARM_UP,
     queued: small,
     times: Math.min(TIMES, Math.ceil(large / small)),
     stops: false,

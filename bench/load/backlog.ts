@@ -15,6 +15,8 @@ import { type WorkerWire, workerWire } from "./wire.ts";
 
 /** What the process is told. */
 export interface BacklogJob extends RawClientJob {
+  /** How many requests are queued and served before anything is measured. */
+  warmUp: number;
   /** How many requests are to wait. */
   queued: number;
   /** How often that is done; each time is measured by itself. */
@@ -36,9 +38,6 @@ export interface BacklogMeasured {
   cpu: number;
 }
 
-/** Before anything is measured, so many are queued and served. */
-export const WARM_UP = 20_000;
-
 class Backlog {
   readonly #job: BacklogJob;
   readonly #wire: WorkerWire;
@@ -49,7 +48,7 @@ class Backlog {
   constructor(job: BacklogJob) {
     this.#job = job;
     this.#wire = workerWire(job.dialect);
-    this.#clients = new RawClients(job, Math.ceil(Math.max(job.queued, WARM_UP) / job.clients));
+    this.#clients = new RawClients(job, Math.ceil(Math.max(job.queued, job.warmUp) / job.clients));
     this.#ports = Array.from({ length: job.workers }, () => new Port(job.url));
     this.#body = new Frame(job.bytes);
   }
@@ -60,13 +59,13 @@ class Backlog {
     this.#clients.barrier();
   }
 
-  /** Returns how many were served in a second. */
+  /** Returns how many were served in a second, from the first answer on. */
   drain(count: number): number {
-    const start = performance.now();
+    let start = 0;
     for (const port of this.#ports) this.#wire.ready(port, this.#service, this.#job.credit);
     while (this.#clients.inFlight > 0) {
       for (const port of this.#ports) this.#serve(port);
-      this.#clients.receive(0, () => {});
+      this.#clients.receive(0, (_client, now) => start ||= now);
     }
     const end = performance.now();
     this.#leave();
@@ -99,11 +98,11 @@ class Backlog {
 }
 
 function run(job: BacklogJob): void {
-  const { queued, times, watched, stops } = job;
+  const { warmUp, queued, times, watched, stops } = job;
   const backlog = new Backlog(job);
   backlog.connect();
-  backlog.queue(WARM_UP);
-  backlog.drain(WARM_UP);
+  backlog.queue(warmUp);
+  backlog.drain(warmUp);
   const stop = (at: string) => {
     if (!stops) return;
     tell({ at });

@@ -53,7 +53,8 @@ export function wakes(pid: number): Wakes {
   return total;
 }
 
-function family(pid: number): number[] {
+/** A process and all below it. */
+export function family(pid: number): number[] {
   const found = [pid];
   for (const task of entries(`/proc/${pid}/task`)) {
     for (const child of text(`/proc/${pid}/task/${task}/children`).split(" ")) {

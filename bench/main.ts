@@ -93,8 +93,11 @@ async function measure(
 /** What is to be measured, and why something that was asked for is not. */
 function chosen(options: Options): { contests: Contest[]; skipped: string[] } {
   const { only, peers, plot } = options;
+  // All that there are plots of, unless some of those are named.
+  const allPlots = plot !== undefined &&
+    !SHAPES.some(({ name, isPlotted }) => isPlotted && only.includes(name));
   const isChosen = ({ name, onRequest, isPlotted }: Shape) =>
-    only.includes(name) || plot !== undefined && isPlotted ||
+    only.includes(name) || allPlots && isPlotted ||
     only.length === 0 && !peers && plot === undefined && !onRequest;
   const contests = SHAPES.filter(isChosen).flatMap((shape) => contestsOf(shape, options));
   if (!peers) return { contests, skipped: [] };

@@ -28,8 +28,8 @@ const PLOTS: readonly Plot[] = [
   {
     name: "throughput",
     shape: "growth",
-    title: "Throughput and the number of workers",
-    x: "registered workers",
+    title: "Throughput and the number of registered workers",
+    x: "idle workers beside those at work",
     y: "requests/s",
     figures: ["requests"],
     scale: "value",

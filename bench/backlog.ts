@@ -7,13 +7,15 @@
 import { median } from "./figures.ts";
 import type { BacklogJob, BacklogMeasured } from "./load/backlog.ts";
 import type { Memory } from "./load/broker.ts";
-import { CLIENTS, CREDIT, SMALL, WORKERS } from "./loading.ts";
+import { CLIENTS, CREDIT, pause, SMALL, WORKERS } from "./loading.ts";
 import { usage } from "./proc.ts";
 import type { Figures } from "./shape.ts";
 import type { Stage } from "./stage.ts";
 
 /** Requests in the small backlog, and how often it is made at most. */
 const FEW = 1_000, TIMES = 50;
+/** How long the broker may take to give memory back, in ms, and how much of it it may keep. */
+const PATIENCE = 30_000, SETTLED = 0.1;
 /** Before anything is measured, so many are queued and served. */
 const WARM_UP = 20_000;
 
@@ -63,6 +65,12 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
   const full = await look();
   await child.say("");
   const drained = await look();
+  // V8 returns memory only once it has been idle for a while.
+  const until = performance.now() + PATIENCE;
+  const settled = (full.rss - empty.rss) * SETTLED;
+  for (; drained.rss - empty.rss > settled && performance.now() < until; await pause(0.5)) {
+    drained.rss = usage(broker.pid).rss;
+  }
   await child.say("");
   const after = await child.next<BacklogMeasured>();
   const rateOfSmall = median(before.rates);

@@ -48,7 +48,7 @@ export interface Outcome extends Pick<Contest, "shape" | "dialect" | "point"> {
 }
 
 /** Told before each measurement. */
-export type OnMeasure = (contest: Contest, round: number, side: Side) => void;
+export type OnMeasure = (round: number, side: Side) => void;
 
 /**
  * Holds a contest.
@@ -72,7 +72,7 @@ export async function hold(
   for (let round = 0; round < rounds; round++) {
     for (const [i, side] of sides.entries()) {
       signal.throwIfAborted();
-      onMeasure(contest, round, side);
+      onMeasure(round, side);
       try {
         given[i]!.push(await side.measure(signal));
       } catch (error) {

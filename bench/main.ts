@@ -7,13 +7,15 @@
  */
 
 import { EXIT, runProgram, UsageError } from "../cli/command_line.ts";
+import { print, printJson } from "../cli/output.ts";
+import { Progress } from "../cli/progress.ts";
 import { stopSignal } from "../cli/signals.ts";
 import type { DialectName } from "../codec.ts";
 import { type Contest, hold, type Outcome, type Side } from "./contest.ts";
 import { NAME, type Options, parseOptions } from "./options.ts";
 import { find, natsContests } from "./peers.ts";
 import { writePlots } from "./plot.ts";
-import { heading, Progress, report, rows } from "./report.ts";
+import { heading, report, rows } from "./report.ts";
 import { SHAPES } from "./shapes.ts";
 import type { Shape } from "./shape.ts";
 import { Stage } from "./stage.ts";
@@ -41,7 +43,7 @@ export function main(args: readonly string[]): Promise<number> {
     using stop = stopSignal();
     try {
       const outcomes = await measure(contests, options, stop.signal);
-      if (options.json) console.log(JSON.stringify(report(outcomes, options, skipped), null, 2));
+      if (options.json) printJson(report(outcomes, options, skipped));
       if (options.plot !== undefined) {
         for (const path of writePlots(options.plot, outcomes)) console.error(`Wrote ${path}`);
       }
@@ -69,23 +71,25 @@ async function measure(
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   const total = contests.reduce((sum, { sides }) => sum + rounds * sides.length, 0);
-  const progress = new Progress(total);
-  let columns: readonly Side[] | undefined;
-  try {
-    for (const contest of contests) {
-      const outcome = await hold(contest, rounds, signal, (...what) => progress.next(...what));
-      progress.clear();
-      outcomes.push(outcome);
-      if (json) continue;
-      const { sides } = contest;
-      if (columns?.map(({ name }) => name).join() !== sides.map(({ name }) => name).join()) {
-        console.log(heading(sides));
-        columns = sides;
-      }
-      console.log(rows(outcome, sides).join("\n"));
+  let begun = 0;
+  let columns = "";
+  for (const contest of contests) {
+    const { shape, point, dialect, sides } = contest;
+    let text = "";
+    {
+      using _ = new Progress(() => ({ done: (begun - 1) / total, text }));
+      outcomes.push(
+        await hold(contest, rounds, signal, (round, { name }) => {
+          begun++;
+          const what = [shape, point, dialect, name].filter((part) => part !== undefined);
+          text = `${what.join(" ")}, round ${round + 1}`;
+        }),
+      );
     }
-  } finally {
-    progress.clear();
+    if (json) continue;
+    const head = heading(sides);
+    if (head !== columns) print(columns = head);
+    print(...rows(outcomes.at(-1)!, sides));
   }
   return outcomes;
 }

@@ -5,12 +5,13 @@
  */
 
 import { object } from "@optique/core/constructs";
-import { commandLine, lineBreak, type Message, message, text } from "@optique/core/message";
+import { lineBreak, type Message, message, text } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { flag, option } from "@optique/core/primitives";
 import { choice, string, type ValueParser } from "@optique/core/valueparser";
 import { type DialectName, DIALECTS } from "../codec.ts";
 import { ANY_OPTIONS, parseArguments, type Program, UsageError } from "../cli/command_line.ts";
+import { examples, JSON_FLAG } from "../cli/mdp_options.ts";
 import { count, duration } from "../cli/values.ts";
 import { SHAPES } from "./shapes.ts";
 import type { Settings } from "./stage.ts";
@@ -36,29 +37,24 @@ export interface Options extends Settings {
   json: boolean;
 }
 
-const EXAMPLES: readonly [command: string, what: string][] = [
-  ["deno task bench", "all shapes, three rounds each"],
-  ["deno task bench --only throughput,latency --rounds 5", "two of them, more exactly"],
-  ['deno task bench --against "other-broker --bind {url}"', "with ratios to another broker"],
-  ["deno task bench --peers", "the same work over NATS"],
-  ["deno task bench --plot docs", "how cost grows, as docs/*.svg"],
-];
-
 const PROGRAM: Program = {
   name: NAME,
   brief: message`Measures the broker, the client and the worker under load.`,
   usage: [ANY_OPTIONS],
-  examples: EXAMPLES.flatMap(([command, what], i): Message => [
-    ...i > 0 ? [lineBreak()] : [],
-    commandLine(command),
-    text(`  ${what}`),
-  ]),
   footer: [
     text("The shapes:"),
     ...SHAPES.flatMap(({ name, summary, onRequest }): Message => [
       lineBreak(),
       text(`  ${name.padEnd(18)} ${summary}${onRequest ? " (only where it is named)" : ""}`),
     ]),
+    lineBreak(),
+    lineBreak(),
+    ...examples(
+      "deno task bench --only throughput,latency --rounds 5",
+      'deno task bench --against "other-broker --bind {url}"',
+      "deno task bench --peers",
+      "deno task bench --plot docs",
+    ),
   ],
 };
 
@@ -132,10 +128,7 @@ measured only where they are named.`,
     description: message`Measure how cost grows and write plots to this folder. Other shapes are \
 measured only where they are named.`,
   })),
-  json: withDefault(
-    flag("--json", { description: message`Print JSON instead of a table.` }),
-    false,
-  ),
+  json: JSON_FLAG,
 });
 
 /**

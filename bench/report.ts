@@ -1,12 +1,11 @@
 /**
- * What a bench prints: a table as the outcomes come, or JSON at the end; and on a terminal what it
- * is at.
+ * What a bench prints: a table as the outcomes come, or JSON at the end.
  *
  * @module
  */
 
 import { libzmq } from "../zmq/library.ts";
-import type { Contest, Outcome, Side } from "./contest.ts";
+import type { Outcome, Side } from "./contest.ts";
 import { show } from "./figures.ts";
 
 /** The widths of the columns before the numbers. */
@@ -73,33 +72,4 @@ export function report(
     skipped,
     results: outcomes,
   };
-}
-
-/** Tells on a terminal what the bench is at, on a line that goes when there is more to say. */
-export class Progress {
-  readonly #isShown: boolean;
-  readonly #total: number;
-  #done = 0;
-
-  /** @param total How many measurements there are. */
-  constructor(total: number, isShown: boolean = Deno.stderr.isTerminal()) {
-    this.#isShown = isShown;
-    this.#total = total;
-  }
-
-  /** One more begins. */
-  next({ shape, dialect, point }: Contest, round: number, side: Side): void {
-    this.#done++;
-    const what = [shape, point, dialect, side.name].filter((part) => part !== undefined).join(" ");
-    this.#write(`\r\x1b[2K${this.#done}/${this.#total} ${what}, round ${round + 1}`);
-  }
-
-  /** Clears the line, for something else to be written. */
-  clear(): void {
-    this.#write("\r\x1b[2K");
-  }
-
-  #write(text: string): void {
-    if (this.#isShown) Deno.stderr.writeSync(new TextEncoder().encode(text));
-  }
 }

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { type Contest, hold } from "../bench/contest.ts";
 import { pairwise, show, summarize } from "../bench/figures.ts";
-import { Latencies } from "../bench/latency.ts";
 import { parseOptions } from "../bench/options.ts";
 import { find } from "../bench/peers.ts";
 import { writePlots } from "../bench/plot.ts";
@@ -15,30 +14,6 @@ import { RawSocket } from "./raw.ts";
 const NEVER = new AbortController().signal;
 
 // ---- figures ----
-
-Deno.test("`Latencies` tells percentiles to three digits when latencies differ by far", () => {
-  const latencies = new Latencies();
-  for (let i = 1; i <= 1_000; i++) latencies.record(i / 100);
-  latencies.record(5_000);
-  const { p50, p99, p999, max } = latencies.percentiles();
-  const isNear = (value: number, expected: number) =>
-    assert.ok(Math.abs(value / expected - 1) < 0.002, `${value} is not ${expected}`);
-  isNear(p50, 5.01);
-  isNear(p99, 9.91);
-  isNear(p999, 10);
-  isNear(max, 5_000);
-  assert.equal(latencies.count, 1_001);
-});
-
-Deno.test("`Latencies` tells zeros when there are none, and takes any number", () => {
-  const latencies = new Latencies();
-  assert.deepEqual(latencies.percentiles(), { p50: 0, p99: 0, p999: 0, max: 0 });
-  latencies.record(-1);
-  latencies.record(1e9);
-  assert.equal(latencies.count, 2);
-  latencies.reset();
-  assert.equal(latencies.count, 0);
-});
 
 Deno.test("`summarize` gives median and extremes, and leaves out rounds that gave nothing", () => {
   const { median, low, high, values } = summarize([4, NaN, 1, 3])!;

@@ -9,7 +9,7 @@
  */
 
 import { main } from "../../cli/broker.ts";
-import { Latencies, type Percentiles } from "../latency.ts";
+import { Latencies, type Summary } from "../../cli/latencies.ts";
 import { tell } from "./job.ts";
 
 /** The answer to `memory`, in bytes. */
@@ -23,12 +23,12 @@ export interface Memory {
 }
 
 /** The answer to `lateness`, in ms. */
-export type Lateness = Percentiles;
+export type Lateness = Summary;
 
 /** `--expose-gc` makes it. */
 declare const gc: (() => void) | undefined;
 
-const lateness = new Latencies();
+let lateness = new Latencies();
 
 /** A timer that is asked for anew each time it goes off, as a program would have it. */
 function watchTimer(): void {
@@ -47,8 +47,8 @@ async function answer(): Promise<void> {
       const { rss, heapUsed, external } = Deno.memoryUsage();
       tell({ rss, heap: heapUsed, external } satisfies Memory);
     } else if (line.trim() === "lateness") {
-      tell(lateness.percentiles() satisfies Lateness);
-      lateness.reset();
+      tell(lateness.summary() satisfies Lateness);
+      lateness = new Latencies();
       if (!isWatched) watchTimer();
       isWatched = true;
     }

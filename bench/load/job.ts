@@ -6,7 +6,7 @@
  */
 
 import type { DialectName } from "../../codec.ts";
-import type { Percentiles } from "../latency.ts";
+import type { Summary } from "../../cli/latencies.ts";
 import type { Usage } from "../proc.ts";
 
 /** What all of them are told. */
@@ -39,7 +39,7 @@ export interface Measured {
   /** How long it was, in s. */
   seconds: number;
   /** How long they took, in ms. */
-  latency: Percentiles;
+  latency: Summary;
   /** By part: CPU over the window, and memory at its end. */
   usage: Record<string, Usage>;
 }

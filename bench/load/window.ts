@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Latencies } from "../latency.ts";
+import { Latencies } from "../../cli/latencies.ts";
 import { type Usage, usage } from "../proc.ts";
 import type { Measured, Watched, Window } from "./job.ts";
 
@@ -67,7 +67,7 @@ export class Stopwatch {
       this.#measured = {
         requests: this.#latencies.count,
         seconds: (now - this.#startedAt) / 1_000,
-        latency: this.#latencies.percentiles(),
+        latency: this.#latencies.summary(),
         usage: Object.fromEntries(used),
       };
     }

@@ -31,6 +31,7 @@ const NOWHERE_ELSE: [imported: RegExp, by: RegExp, why: string][] = [
   [/^mod\.ts$/, /^$/, "the entry is for users"],
   [/^(tests|bench|scripts|examples|dist)\//, /^$/, "they are not published"],
   [/^fast-check$/, /^$/, "it is for tests"],
+  [/^(echarts|@nats-io\/.*)$/, /^$/, "they are for the bench"],
   [/^(https?|jsr|file|data|blob):/, /^$/, "all there is comes from npm by way of deno.json"],
 ];
 

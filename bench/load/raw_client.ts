@@ -1,0 +1,63 @@
+/**
+ * A process of clients that load a broker, either with so many requests in flight (`closed`: each
+ * answer is followed by the next request), or at a fixed rate whatever the broker does (`open`:
+ * what it is late with is counted, from when it was to be sent).
+ *
+ * @module
+ */
+
+import { tell, type Window, work } from "./job.ts";
+import { type RawClientJob, RawClients } from "./raw_clients.ts";
+import { Stopwatch } from "./window.ts";
+
+/** What the process is told. */
+export interface LoadJob extends RawClientJob, Window {
+  /** Requests that each client keeps in flight; without it there is a rate. */
+  window?: number;
+  /** Requests a second of all clients together. */
+  rate?: number;
+}
+
+/** How many requests may be due at a fixed rate before the broker has failed. */
+const BEHIND = 2 ** 18;
+
+function load({ window, rate, ...job }: LoadJob): void {
+  const clients = new RawClients(job, window ?? Math.ceil(BEHIND / job.clients));
+  tell({ started: true });
+  const watch = new Stopwatch(job);
+  tell(rate === undefined ? closed(clients, window!, watch) : open(clients, rate, watch));
+}
+
+function closed(clients: RawClients, window: number, watch: Stopwatch) {
+  const start = performance.now();
+  for (let i = 0; i < window; i++) {
+    for (let client = 0; client < clients.count; client++) clients.send(client, start);
+  }
+  const onAnswer = (client: number, now: number, since: number) => {
+    watch.answered(now, since);
+    if (watch.measured === undefined) clients.send(client, now);
+  };
+  while (watch.measured === undefined) {
+    clients.receive(100, onAnswer);
+    watch.tick(performance.now());
+  }
+  clients.finish(() => {});
+  return watch.measured;
+}
+
+function open(clients: RawClients, rate: number, watch: Stopwatch) {
+  const start = performance.now(), interval = 1_000 / rate;
+  const onAnswer = (_: number, now: number, since: number) => watch.answered(now, since);
+  let sent = 0;
+  for (let now = start; now < watch.until; now = performance.now()) {
+    for (; start + sent * interval <= now; sent++) {
+      clients.send(sent % clients.count, start + sent * interval);
+    }
+    clients.receive(start + sent * interval - performance.now(), onAnswer);
+  }
+  watch.tick(performance.now());
+  clients.finish(() => {});
+  return watch.measured!;
+}
+
+if (import.meta.main) await work(load);

@@ -1,0 +1,193 @@
+/**
+ * How a broker is loaded: by sockets without protocol engines, or by our own client and worker.
+ *
+ * @module
+ */
+
+import type { ClientJob } from "./load/client.ts";
+import type { Measured } from "./load/job.ts";
+import type { LoadJob } from "./load/raw_client.ts";
+import type { RawWorkerJob } from "./load/raw_worker.ts";
+import type { WorkerJob } from "./load/worker.ts";
+import { BenchError, type Child } from "./process.ts";
+import type { Figures } from "./shape.ts";
+import type { BrokerNeeds, RunningBroker, Stage } from "./stage.ts";
+
+/** A body, and as many bytes as it takes to see that an answer is the right one. */
+export const SMALL = 32;
+/** Sockets of clients, and the requests that each has in flight. */
+export const CLIENTS = 8, WINDOW = 32;
+/** Workers where each takes one request at a time, and how many one takes where it can. */
+export const WORKERS = 64, CREDIT = 256;
+/** More than any measurement takes, in s: a load that was left behind ends by itself. */
+export const LIMIT = 600;
+const MIB = 2 ** 20;
+/** A process can have some thousands of sockets, of two descriptors each. */
+const SOCKETS = 4_000;
+
+/** A load without protocol engines, of which only what differs is said. */
+export interface Load {
+  clients?: number;
+  window?: number;
+  workers?: number;
+  bytes?: number;
+  services?: number;
+  parts?: number;
+  idle?: number;
+  rate?: number;
+  needs?: BrokerNeeds;
+  /** Our own worker, instead of a socket that answers. */
+  ours?: OurWorker;
+  /** Asks one of them about the time since it was asked last. */
+  probe?(broker: RunningBroker, worker: Child): Promise<Figures>;
+}
+
+/**
+ * Loads a broker.
+ *
+ * @param stage Where.
+ * @param load What is not as usual.
+ * @returns What was measured.
+ */
+export async function underLoad(
+  stage: Stage,
+  load: Load,
+): Promise<Measured & { probed: Figures }> {
+  const { clients = CLIENTS, window = WINDOW, bytes = SMALL, services = 1, parts = 0 } = load;
+  const multiplexed = stage.dialect === "multiplexed";
+  const workers = load.workers ?? (multiplexed ? 1 : WORKERS);
+  const broker = await stage.broker(load.needs);
+  if (load.idle) await idleWorkers(stage, broker, load.idle);
+  const names = services === 1 ? ["echo"] : range(services).map((i) => `echo-${i}`);
+  const common = { url: broker.url, dialect: stage.dialect, bytes, services: names, parts };
+  const worker = load.ours === undefined
+    ? stage.load(
+      "raw_worker.ts",
+      { ...common, workers, credit: CREDIT, idle: false, limit: LIMIT } satisfies RawWorkerJob,
+    )
+    : ourWorker(stage, broker, load.ours);
+  await worker.next();
+  const client = stage.load(
+    "raw_client.ts",
+    {
+      ...common,
+      clients,
+      ...load.rate === undefined ? { window } : { rate: load.rate },
+      ...times(stage),
+      watched: { broker: broker.pid, worker: worker.pid },
+    } satisfies LoadJob,
+  );
+  await client.next();
+  const probe = async () => await load.probe?.(broker, worker) ?? {};
+  await probe();
+  await pause(stage.settings.warmUp);
+  // What follows is the time that counts.
+  await probe();
+  const measured = await client.next<Measured>();
+  return { ...measured, probed: await probe() };
+}
+
+/** Has so many workers register for services of which nobody asks anything. */
+export async function idleWorkers(
+  stage: Stage,
+  broker: RunningBroker,
+  count: number,
+): Promise<void> {
+  const children: Child[] = [];
+  for (let left = count; left > 0; left -= SOCKETS) {
+    children.push(stage.load(
+      "raw_worker.ts",
+      {
+        url: broker.url,
+        dialect: stage.dialect,
+        bytes: SMALL,
+        workers: Math.min(left, SOCKETS),
+        credit: CREDIT,
+        services: range(1_000).map((i) => `idle-${i}`),
+        parts: 0,
+        idle: true,
+        limit: LIMIT,
+      } satisfies RawWorkerJob,
+    ));
+  }
+  await Promise.all(children.map((child) => child.next()));
+}
+
+/** For how long, as jobs have it. */
+export function times(
+  { settings: { warmUp, seconds } }: Stage,
+): { warmUp: number; seconds: number } {
+  return { warmUp, seconds };
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/** What tables have of it. */
+export function asFigures({ requests, seconds, latency, usage }: Measured): Figures {
+  if (requests === 0) throw new BenchError(`No request was answered within ${seconds} s`);
+  const figures: Figures = {
+    requests: requests / seconds,
+    p50: latency.p50,
+    p99: latency.p99,
+    "p99.9": latency.p999,
+  };
+  for (const [part, { cpu }] of Object.entries(usage)) {
+    figures[`${part} CPU`] = 1e6 * cpu / requests;
+  }
+  if (usage.broker !== undefined) figures["broker RSS"] = usage.broker.rss / MIB;
+  return figures;
+}
+
+/** What is said of our worker. */
+export type OurWorker = Pick<WorkerJob, "concurrency"> & { pause?: number };
+
+function ourWorker(stage: Stage, { url }: RunningBroker, worker: OurWorker): Child {
+  return stage.load(
+    "worker.ts",
+    {
+      pause: 0,
+      ...worker,
+      url,
+      dialect: stage.dialect,
+      bytes: SMALL,
+      limit: LIMIT,
+    } satisfies WorkerJob,
+  );
+}
+
+/**
+ * Loads a broker by our client and worker, each in a process, as programs use them.
+ *
+ * @param stage Where.
+ * @param inFlight How many requests the client has in flight.
+ * @param ours What is said of the worker.
+ * @returns What was measured.
+ */
+export async function withOurs(
+  stage: Stage,
+  inFlight: number,
+  ours: OurWorker,
+): Promise<Measured> {
+  const broker = await stage.broker();
+  const worker = ourWorker(stage, broker, ours);
+  await worker.next();
+  const client = stage.load(
+    "client.ts",
+    {
+      url: broker.url,
+      dialect: stage.dialect,
+      bytes: SMALL,
+      inFlight,
+      ...times(stage),
+      watched: { broker: broker.pid, worker: worker.pid },
+    } satisfies ClientJob,
+  );
+  return await client.next<Measured>();
+}
+
+/** Waits so many seconds. */
+export function pause(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1_000 * seconds));
+}

@@ -1,0 +1,200 @@
+/**
+ * The command line of the bench.
+ *
+ * @module
+ */
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, type Message, message, text } from "@optique/core/message";
+import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
+import { flag, option } from "@optique/core/primitives";
+import { choice, string, type ValueParser } from "@optique/core/valueparser";
+import { type DialectName, DIALECTS } from "../codec.ts";
+import { ANY_OPTIONS, parseArguments, type Program, UsageError } from "../cli/command_line.ts";
+import { examples, JSON_FLAG } from "../cli/mdp_options.ts";
+import { count, duration } from "../cli/values.ts";
+import { SHAPES } from "./shapes.ts";
+import type { Settings } from "./stage.ts";
+
+/** The name of the program. */
+export const NAME = "bench";
+
+/** What was given. */
+export interface Options extends Settings {
+  /** The shapes that are measured; if there are none, those that need not be named. */
+  only: readonly string[];
+  /** The dialects; if there are none, those in which a shape differs. */
+  dialects: readonly DialectName[];
+  /** The command of the broker that is measured; our own if there is none. */
+  broker?: string;
+  /** The command of the one that it is held against, if there is one. */
+  against?: string;
+  /** Whether another system does the same work. */
+  peers: boolean;
+  /** The folder for plots, if there are to be some. */
+  plot?: string;
+  /** Whether JSON is printed instead of a table. */
+  json: boolean;
+}
+
+const PROGRAM: Program = {
+  name: NAME,
+  brief: message`Measures the broker, the client and the worker under load.`,
+  usage: [ANY_OPTIONS],
+  footer: [
+    text("The shapes:"),
+    ...SHAPES.flatMap(({ name, summary, onRequest }): Message => [
+      lineBreak(),
+      text(`  ${name.padEnd(18)} ${summary}${onRequest ? " (only where it is named)" : ""}`),
+    ]),
+    lineBreak(),
+    lineBreak(),
+    ...examples(
+      "deno task bench --only throughput,latency --rounds 5",
+      'deno task bench --against "other-broker --bind {url}"',
+      "deno task bench --peers",
+      "deno task bench --plot docs",
+    ),
+  ],
+};
+
+const OPTIONS = object({
+  only: several(
+    option("--only", names("SHAPES", SHAPES.map(({ name }) => name)), {
+      description: message`Measure these shapes only, separated by commas. They are listed below.`,
+    }),
+  ),
+  dialects: several(
+    option("--dialect", names("DIALECTS", Object.keys(DIALECTS) as DialectName[]), {
+      description: message`Speak these: rfc, majortomo, multiplexed, separated by commas. \
+Default: rfc and multiplexed, where they differ.`,
+    }),
+  ),
+  rounds: withDefault(
+    option("--rounds", count(1), { description: message`Measure each so often. Default: 3.` }),
+    3,
+  ),
+  seconds: withDefault(
+    inSeconds(option("--seconds", duration(1), {
+      description: message`Measure for so long each time. Default: 3.`,
+    })),
+    3,
+  ),
+  warmUp: withDefault(
+    inSeconds(option("--warm-up", duration(0), {
+      description: message`Load it for so long before that. Default: 1.`,
+    })),
+    1,
+  ),
+  transport: withDefault(
+    option("--transport", choice(["tcp", "ipc"], { metavar: "TRANSPORT" }), {
+      description: message`Reach the broker by tcp (on 127.0.0.1) or ipc. Default: tcp.`,
+    }),
+    "tcp",
+  ),
+  rate: withDefault(
+    option("--rate", count(1), {
+      description: message`Requests a second in the shape latency. Default: 5000.`,
+    }),
+    5_000,
+  ),
+  idle: withDefault(
+    option("--idle", count(1), {
+      description: message`Idle workers in the shapes that have some. Default: 2000.`,
+    }),
+    2_000,
+  ),
+  backlog: withDefault(
+    option("--backlog", count(1), {
+      description: message`Requests in the larger backlog. Default: 1000000.`,
+    }),
+    1_000_000,
+  ),
+  broker: optional(option("--broker", command(), {
+    description: message`Measure the broker that this starts; {url} is where it is to listen. \
+Default: the one of this checkout.`,
+  })),
+  against: optional(option("--against", command(), {
+    description: message`Measure this one too, in turn with the first, and print ratios.`,
+  })),
+  peers: withDefault(
+    flag("--peers", {
+      description: message`Measure the same work over NATS, in turn with ours. Other shapes are \
+measured only where they are named.`,
+    }),
+    false,
+  ),
+  plot: optional(option("--plot", string({ metavar: "FOLDER" }), {
+    description: message`Measure how cost grows and write plots to this folder. Other shapes are \
+measured only where they are named.`,
+  })),
+  json: JSON_FLAG,
+});
+
+/**
+ * Reads the command line; answers `--help` itself.
+ *
+ * @param args Its arguments.
+ * @returns What was given; `undefined` if there is nothing left to do.
+ * @throws {UsageError} If it is wrong.
+ */
+export function parseOptions(args: readonly string[]): Options | undefined {
+  const options = parseArguments(OPTIONS, PROGRAM, args);
+  if (options === undefined) return undefined;
+  if (options.peers && options.against !== undefined) {
+    throw new UsageError("--peers and --against cannot be given together");
+  }
+  if (options.peers && options.broker !== undefined) {
+    throw new UsageError("--peers measures the broker of this checkout: leave --broker out");
+  }
+  return options;
+}
+
+/** An option with a list, which can be repeated; an empty list if it is not given. */
+function several<T, S>(parser: Parameters<typeof multiple<"sync", T[], S>>[0]) {
+  return map(multiple(parser), (lists) => lists.flat());
+}
+
+/** Durations are in ms wherever they are read. */
+function inSeconds<S>(parser: Parameters<typeof map<"sync", number, number, S>>[0]) {
+  return map(parser, (milliseconds) => milliseconds / 1_000);
+}
+
+/** Some of the names that there are, separated by commas. */
+function names<T extends string>(
+  metavar: "SHAPES" | "DIALECTS",
+  known: readonly T[],
+): ValueParser<"sync", T[]> {
+  return {
+    mode: "sync",
+    metavar,
+    placeholder: [],
+    parse(input) {
+      const given = input.split(",").map((name) => name.trim());
+      const unknown = given.find((name) => !known.includes(name as T));
+      if (unknown === undefined) return { success: true, value: given as T[] };
+      return {
+        success: false,
+        error: message`Expected some of ${text(known.join(", "))}, but got ${unknown}.`,
+      };
+    },
+    format: (value) => value.join(","),
+  };
+}
+
+/** A command that starts a broker. */
+function command(): ValueParser<"sync", string> {
+  return {
+    mode: "sync",
+    metavar: "COMMAND",
+    placeholder: "{url}",
+    parse(input) {
+      if (input.includes("{url}")) return { success: true, value: input };
+      return {
+        success: false,
+        error: message`Expected a command with {url} where the endpoint goes, but got ${input}.`,
+      };
+    },
+    format: (value) => value,
+  };
+}

@@ -1,0 +1,293 @@
+import assert from "node:assert/strict";
+import { type Contest, hold } from "../bench/contest.ts";
+import { pairwise, show, summarize } from "../bench/figures.ts";
+import { parseOptions } from "../bench/options.ts";
+import { find } from "../bench/peers.ts";
+import { writePlots } from "../bench/plot.ts";
+import { BenchError } from "../bench/process.ts";
+import { heading, rows } from "../bench/report.ts";
+import { SHAPES } from "../bench/shapes.ts";
+import { UsageError } from "../cli/command_line.ts";
+import { type Ended, Program } from "./cli.ts";
+import { RawSocket } from "./raw.ts";
+
+const NEVER = new AbortController().signal;
+
+// ---- figures ----
+
+Deno.test("`summarize` gives median and extremes, and leaves out rounds that gave nothing", () => {
+  const { median, low, high, values } = summarize([4, NaN, 1, 3])!;
+  assert.deepEqual([median, low, high, values], [3, 1, 4, [4, 1, 3]]);
+  assert.equal(summarize([4, 1])!.median, 2.5);
+  assert.equal(summarize([NaN]), undefined);
+});
+
+Deno.test("`pairwise` compares within each round when the machine slows down in between", () => {
+  assert.equal(pairwise([100, 10, 50], [50, 5, 25])!.median, 2);
+  assert.equal(pairwise([100, 10], [50, NaN])!.values.length, 1);
+  assert.equal(pairwise([100], [0]), undefined);
+});
+
+Deno.test("`show` writes as many digits as help", () => {
+  const shown = [0, 0.1234, 1.234, 12.34, 123.4, 1_234_567, -3.21].map(show);
+  assert.deepEqual(shown, ["0", "0.123", "1.23", "12.3", "123", "1,234,567", "-3.21"]);
+});
+
+// ---- contests ----
+
+Deno.test("`hold` measures the sides in turn when there are two", async () => {
+  const order: string[] = [];
+  const side = (name: string, values: number[]) => ({
+    name,
+    measure() {
+      order.push(name);
+      const value = values.shift();
+      if (value === undefined) return Promise.reject(new BenchError("It is gone"));
+      return Promise.resolve({ requests: value });
+    },
+  });
+  const contest: Contest = {
+    shape: "throughput",
+    dialect: "rfc",
+    figures: [
+      { name: "requests", unit: "/s", better: "more" },
+      { name: "p50", unit: "ms", better: "less" },
+    ],
+    sides: [side("broker", [20, 30, 40]), side("against", [10, 10])],
+  };
+  const outcome = await hold(contest, 3, NEVER, () => {});
+  assert.equal(order.join(" "), "broker against broker against broker against");
+  assert.deepEqual(outcome.failures, ["against: It is gone"]);
+  const [requests, ...others] = outcome.figures;
+  assert.equal(others.length, 0, "what no side gave is no figure");
+  assert.equal(requests!.sides.broker!.median, 30);
+  assert.equal(requests!.ratio!.median, 2.5);
+  assert.deepEqual(requests!.ratio!.values, [2, 3]);
+
+  const [line, failure] = rows(outcome, contest.sides);
+  assert.match(line!, /^throughput +rfc +requests +\/s +30\.0 +10\.0 +2\.50 +2\.00 +3\.00$/);
+  assert.match(failure!, /^throughput +rfc +FAILED: against: It is gone$/);
+  assert.equal(line!.length, heading(contest.sides).length);
+});
+
+Deno.test("`hold` ends when its signal aborts", async () => {
+  const controller = new AbortController();
+  const contest: Contest = {
+    shape: "start",
+    figures: [],
+    sides: [{
+      name: "broker",
+      measure() {
+        controller.abort(new Error("enough"));
+        return Promise.reject(new BenchError("The process ended"));
+      },
+    }],
+  };
+  await assert.rejects(hold(contest, 2, controller.signal, () => {}), { message: "enough" });
+});
+
+Deno.test("`writePlots` draws a line for each dialect", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const outcome = (dialect: string, point: number, value: number) => ({
+      shape: "growth",
+      dialect,
+      point,
+      failures: [],
+      figures: [{
+        name: "requests",
+        unit: "/s",
+        better: "more" as const,
+        sides: { broker: summarize([value])! },
+      }],
+    });
+    const outcomes = ["rfc", "multiplexed"].flatMap((dialect) => [
+      outcome(dialect, 100, 50_000),
+      outcome(dialect, 1_000, 49_000),
+    ]);
+    assert.deepEqual(writePlots(folder, outcomes), [`${folder}/throughput.svg`]);
+    const svg = await Deno.readTextFile(`${folder}/throughput.svg`);
+    assert.match(svg, /^<svg [^>]*xmlns=/);
+    for (const text of ["rfc", "multiplexed", "requests/s", "50,000"]) {
+      assert.ok(svg.includes(text), `the plot says "${text}"`);
+    }
+    assert.deepEqual(writePlots(folder, []), []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+// ---- the command line ----
+
+Deno.test("`parseOptions` gives the defaults when nothing is given", () => {
+  assert.deepEqual({ ...parseOptions([]) }, {
+    only: [],
+    dialects: [],
+    rounds: 3,
+    seconds: 3,
+    warmUp: 1,
+    transport: "tcp",
+    rate: 5_000,
+    idle: 2_000,
+    backlog: 1_000_000,
+    broker: undefined,
+    against: undefined,
+    peers: false,
+    plot: undefined,
+    json: false,
+  });
+});
+
+Deno.test("`parseOptions` takes lists, repeated or with commas, and durations with units", () => {
+  const options = parseOptions([
+    ...["--only", "throughput,latency", "--only", "start", "--dialect", "rfc,multiplexed"],
+    ...["--seconds", "500ms", "--warm-up", "0", "--broker", "other {url}"],
+  ])!;
+  assert.deepEqual(options.only, ["throughput", "latency", "start"]);
+  assert.deepEqual(options.dialects, ["rfc", "multiplexed"]);
+  assert.deepEqual([options.seconds, options.warmUp, options.broker], [0.5, 0, "other {url}"]);
+});
+
+for (
+  const [args, expected] of [
+    [["--only", "throughput,speed"], /Expected some of throughput, .* but got "speed"$/],
+    [["--dialect", "esperanto"], /Expected some of rfc, .* but got "esperanto"$/],
+    [["--rounds", "0"], /--rounds.*1.*0/],
+    [["--broker", "other"], /Expected a command with \{url\}.* but got "other"$/],
+    [["--peers", "--against", "other {url}"], /--peers and --against cannot be given together/],
+    [["--transport", "udp"], /--transport.*"udp"/],
+  ] as const
+) {
+  Deno.test(`\`parseOptions\` refuses ${args.join(" ")}`, () => {
+    assert.throws(() => parseOptions(args), (error: Error) => {
+      assert.ok(error instanceof UsageError);
+      assert.match(error.message, expected);
+      return true;
+    });
+  });
+}
+
+Deno.test("`find` finds programs of PATH, and none that is not there", () => {
+  assert.match(find("sh")!, /\/sh$/);
+  assert.equal(find("no-such-program"), undefined);
+});
+
+// ---- whole runs ----
+
+/** A run so short that its figures mean nothing. */
+const BRIEF = ["--rounds", "1", "--seconds", "300ms", "--warm-up", "50ms"];
+
+function bench(...args: string[]): Promise<Ended> {
+  return run("bench/main.ts", ...args);
+}
+
+async function run(...command: string[]): Promise<Ended> {
+  const flags = ["run", "--quiet", "--no-prompt", "--allow-all"];
+  await using program = new Program(Deno.execPath(), [...flags, ...command], { NO_COLOR: "1" });
+  return await program.ended();
+}
+
+Deno.test("bench: --help names all shapes and has examples", async () => {
+  const { code, stdout } = await bench("--help");
+  assert.equal(code, 0);
+  const help = stdout.join("\n");
+  for (const { name } of SHAPES) assert.ok(help.includes(`  ${name} `), name);
+  assert.match(help, /Examples:/);
+  assert.match(help, /deno task bench --peers/);
+});
+
+Deno.test("bench: a run prints its table, without progress when it is no terminal", async () => {
+  const shapes = ["--only", "throughput,client", "--dialect", "multiplexed"];
+  const { code, stdout, stderr } = await bench(...BRIEF, ...shapes);
+  assert.deepEqual([code, stderr], [0, []]);
+  const [head, ...lines] = stdout;
+  assert.match(head!, /^shape +dialect +figure +unit +median +low +high$/);
+  for (const name of ["throughput", "client"]) {
+    const line = lines.find((line) => line.startsWith(`${name} `))!;
+    const [, requests] = /multiplexed +requests +\/s +([\d,]+)/.exec(line)!;
+    assert.ok(Number(requests!.replaceAll(",", "")) > 0, line);
+  }
+  for (const line of lines) assert.equal(line.length, head!.length);
+});
+
+Deno.test("bench: --json prints an object with each round's figures", async () => {
+  const { code, stdout } = await bench(
+    ...BRIEF,
+    ...["--json", "--only", "stream,start", "--dialect", "rfc", "--transport", "ipc"],
+  );
+  assert.equal(code, 0);
+  const { machine, settings, results } = JSON.parse(stdout.join("\n"));
+  assert.equal(machine.deno, Deno.version.deno);
+  assert.equal(settings.rounds, 1);
+  assert.deepEqual(results.map((result: { shape: string }) => result.shape), ["stream", "start"]);
+  const [requests] = results[0].figures;
+  assert.equal(requests.name, "requests");
+  assert.equal(requests.sides.broker.values.length, 1);
+  assert.ok(requests.sides.broker.median > 0);
+});
+
+Deno.test("bench: a backlog gives rates and the memory that it took", async () => {
+  const { code, stdout, stderr } = await bench(
+    ...BRIEF,
+    ...["--json", "--only", "backlog", "--backlog", "2000", "--dialect", "multiplexed"],
+  );
+  assert.deepEqual([code, stderr], [0, []]);
+  const [{ figures }] = JSON.parse(stdout.join("\n")).results;
+  const names = figures.map(({ name }: { name: string }) => name);
+  assert.deepEqual(names, [
+    "drain of small",
+    "drain of large",
+    "large to small",
+    "broker CPU",
+    "RSS queued",
+    "RSS kept",
+    "heap queued",
+    "heap kept",
+  ]);
+});
+
+Deno.test("bench: a broker that does not start is told in a line", async () => {
+  const { code, stdout, stderr } = await bench(
+    ...BRIEF,
+    ...["--only", "start", "--broker", "echo no luck with {url} >&2; exit 3"],
+  );
+  assert.deepEqual([code, stderr], [1, []]);
+  assert.match(
+    stdout.at(-1)!,
+    /^start +- +FAILED: The broker ended with 3: no luck with tcp:\/\/127\.0\.0\.1:\d+$/,
+  );
+});
+
+Deno.test("bench: wrong options are told in a line", async () => {
+  const { code, stdout, stderr } = await bench("--plot", "/no/such/folder");
+  assert.deepEqual([code, stdout], [2, []]);
+  assert.deepEqual(stderr, [
+    'bench: --plot is a folder that exists, but got "/no/such/folder" (try bench --help)',
+  ]);
+});
+
+Deno.test("bench: a client tells of an answer that is another's", async () => {
+  await using broker = RawSocket.router();
+  const job = {
+    url: broker.endpoint,
+    dialect: "rfc",
+    bytes: 32,
+    clients: 1,
+    services: ["echo"],
+    parts: 0,
+    window: 1,
+    warmUp: 0,
+    seconds: 10,
+    watched: {},
+  };
+  const answering = broker.receive().then(([identity]) => {
+    broker.send(identity!, "MDPC02", [3], "echo", new Uint8Array(32).fill(9));
+  });
+  const { code, stdout } = await run("bench/load/raw_client.ts", JSON.stringify(job));
+  await answering;
+  assert.equal(code, 1);
+  assert.deepEqual(stdout.map((line) => JSON.parse(line)), [
+    { started: true },
+    { error: "A client got what is no answer to one of its requests" },
+  ]);
+});

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 
 /** How long a test waits for a line or an end, in ms: only a failing one waits so long. */
-const PATIENCE = 15_000;
+const PATIENCE = 60_000;
 
 const ROOT = new URL("../", import.meta.url);
 

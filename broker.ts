@@ -34,6 +34,7 @@ import {
   type WorkerStats,
   workerStats,
 } from "./broker_stats.ts";
+import { BrokerTraces } from "./broker_traces.ts";
 import { decodeAtBroker, inspectRefused } from "./codec.ts";
 import {
   type Content,
@@ -175,7 +176,11 @@ export class Broker {
     this.#options = resolveBrokerOptions(options);
     this.#logger = logger;
     this.#log = new BrokerLog(logger);
-    this.#events = new BrokerEvents(logger, (isObserved) => this.#routing.isObserved = isObserved);
+    const traces = BrokerTraces.start();
+    this.#events = new BrokerEvents(
+      logger,
+      (isObserved) => this.#routing.isObserved = isObserved || traces !== undefined,
+    );
     this.#informant = {
       services: (name, most) => this.#knownServices(name, most),
       workers: (service, most) => this.#knownWorkers(service, most),
@@ -186,9 +191,10 @@ export class Broker {
         draining: this.isDraining,
       }),
     };
-    const shell = new BrokerShell(this.#outbox, this.#log, this.#events);
+    const shell = new BrokerShell(this.#outbox, this.#log, this.#events, traces);
     const seed = Math.random() * 2 ** 32 | 0;
     this.#routing = new Routing(shell, this.#options, seed, brokerAnswers(this.#informant));
+    this.#routing.isObserved = traces !== undefined;
   }
 
   /**

@@ -6,6 +6,7 @@
 
 import type { BrokerEvents } from "./broker_events.ts";
 import type { BrokerLog } from "./broker_log.ts";
+import type { BrokerTraces } from "./broker_traces.ts";
 import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
 import { type Content, discard, sizeOf, take } from "./content.ts";
 import type { Outbox } from "./outbox.ts";
@@ -22,12 +23,19 @@ export class BrokerShell implements Shell<Content> {
   readonly #outbox: Postbox;
   readonly #log: BrokerLog;
   readonly #events: BrokerEvents;
+  readonly #traces: BrokerTraces | undefined;
 
-  /** Puts messages into the outbox, and tells the log and whoever listens of events. */
-  constructor(outbox: Postbox, log: BrokerLog, events: BrokerEvents) {
+  /** Puts messages into the outbox, and tells the log and whoever else wants it of events. */
+  constructor(
+    outbox: Postbox,
+    log: BrokerLog,
+    events: BrokerEvents,
+    traces: BrokerTraces | undefined,
+  ) {
     this.#outbox = outbox;
     this.#log = log;
     this.#events = events;
+    this.#traces = traces;
   }
 
   dispatch(worker: Worker<Content>, request: Request<Content>, timeToLive: number): void {
@@ -40,7 +48,9 @@ export class BrokerShell implements Shell<Content> {
       token: request.token,
       timeToLive,
       // An RFC 18 worker has no room for headers.
-      headers: dialect === MULTIPLEXED ? headers?.copy() : undefined,
+      headers: dialect === MULTIPLEXED
+        ? this.#traces?.headersFor(request) ?? headers?.copy()
+        : undefined,
       // Copies, since the request may have to be sent to another worker.
       body: frames.length === 1 ? [frames[0]!.copy()] : frames.map((frame) => frame.copy()),
     });
@@ -132,6 +142,7 @@ export class BrokerShell implements Shell<Content> {
   report(event: RoutingEvent<Content>): void {
     this.#log.report(event);
     this.#events.report(event);
+    this.#traces?.report(event);
   }
 
   #put(

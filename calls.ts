@@ -7,6 +7,7 @@
 
 import { getLogger } from "@logtape/logtape";
 import { Alarm } from "./alarm.ts";
+import { type CallTrace, ClientTraces } from "./client_traces.ts";
 import { DisconnectedError, type ServiceError, StateError, TimeoutError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
 import { Gate } from "./gate.ts";
@@ -38,6 +39,8 @@ export class Calls {
   readonly brokers: Brokers;
   /** The timer of all calls. */
   readonly alarm: Alarm = new Alarm();
+  /** Makes spans of them, if anybody takes those. */
+  readonly traces: ClientTraces | undefined = ClientTraces.start();
   /** All that are not over. */
   readonly #active = new Set<Call>();
   /** Those that wait for their turn. */
@@ -128,7 +131,8 @@ export class Call implements Linked<Call>, Receiver {
   turn: "none" | "waiting" | "taken" = "none";
 
   readonly #calls: Calls;
-  readonly #request: Outgoing;
+  #request: Outgoing;
+  #trace: CallTrace | undefined;
   readonly #limits: { timeout: number; deadline: number; retries: number };
   readonly #gate: Gate;
   #deadlineAt = Infinity;
@@ -181,6 +185,9 @@ export class Call implements Linked<Call>, Receiver {
         parts.push(part);
         if (part.type === "final") return new Reply(parts);
       }
+    } catch (error) {
+      this.#trace?.fail(error);
+      throw error;
     } finally {
       this.#end();
     }
@@ -205,6 +212,9 @@ export class Call implements Linked<Call>, Receiver {
         yield part;
         if (part.type === "final") return;
       }
+    } catch (error) {
+      this.#trace?.fail(error);
+      throw error;
     } finally {
       this.#end();
     }
@@ -214,6 +224,7 @@ export class Call implements Linked<Call>, Receiver {
   fail(reason: unknown): void {
     if (this.#over) return;
     this.#failure = { reason };
+    this.#trace?.fail(reason);
     this.#end();
     this.#gate.fail(reason);
   }
@@ -248,6 +259,7 @@ export class Call implements Linked<Call>, Receiver {
     const { signal } = this.#request.options;
     const { timeout, deadline } = this.#limits;
     this.#calls.begin(this);
+    if (this.#calls.traces !== undefined) this.#beginTrace(this.#calls.traces);
     signal?.throwIfAborted();
     signal?.addEventListener("abort", this.#onAbort);
     if (deadline !== Infinity) this.#deadlineAt = performance.now() + deadline;
@@ -262,6 +274,14 @@ export class Call implements Linked<Call>, Receiver {
     return this.#wait(deadline).then((inTime) => {
       if (!inTime) throw this.#timeoutError("deadline");
     });
+  }
+
+  /** The request goes with the context of its span, unless the caller has given it another. */
+  #beginTrace(traces: ClientTraces): void {
+    const { service, options } = this.#request;
+    this.#trace = traces.begin(new TextDecoder().decode(service));
+    const headers = headerFrame({ ...this.#trace.headers, ...options.headers });
+    this.#request = { ...this.#request, headers };
   }
 
   /** Waits for the next part, unless it is there. The request is sent if it is not. */
@@ -319,6 +339,7 @@ export class Call implements Linked<Call>, Receiver {
     const before = this.#tried.at(-1);
     const endpoint = before === undefined ? brokers.current : brokers.after(before);
     this.#tried.push(endpoint);
+    this.#trace?.sent(endpoint, this.#tried.length);
     return transport.open(endpoint, this.#request, this, this.#deadlineAt);
   }
 
@@ -401,5 +422,6 @@ export class Call implements Linked<Call>, Receiver {
     this.#request.options.signal?.removeEventListener("abort", this.#onAbort);
     this.#abandon();
     this.#calls.end(this);
+    this.#trace?.end();
   }
 }

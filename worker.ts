@@ -29,6 +29,7 @@ import {
 import { handle, type RequestErrorHandler, type RequestHandler } from "./worker_handler.ts";
 import { isOver, WorkerRequest } from "./worker_request.ts";
 import { Session, type SessionOwner } from "./worker_session.ts";
+import { WorkerTraces } from "./worker_traces.ts";
 
 export type { DialectName, Id } from "./codec.ts";
 export * from "./errors.ts";
@@ -151,6 +152,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   readonly #ended = Promise.withResolvers<void>();
   /** Sessions of the past that are still being closed. */
   readonly #closing = new Set<Promise<void>>();
+  readonly #traces = WorkerTraces.start();
   readonly #signals = new Map<Deno.Signal, () => void>();
 
   /**
@@ -194,12 +196,15 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     this.#claim("serve()");
     if (signal?.aborted) return await this.close();
     this.#open();
+    const traces = this.#traces;
     const settled = () => {
       this.#handling--;
       this.#checkDrained();
     };
     this.#serve = (request) => {
-      const pending = handle(request, handler, onError, this.#logger);
+      const pending = traces === undefined
+        ? handle(request, handler, onError, this.#logger)
+        : traces.within(request, () => handle(request, handler, onError, this.#logger));
       if (pending === undefined) return;
       this.#handling++;
       pending.then(settled);
@@ -546,6 +551,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   // ---- requests ----
 
   #deliver(request: WorkerRequest): void {
+    this.#traces?.begin(request);
     if (this.#serve !== undefined) return this.#serve(request);
     const [first] = this.#waiting;
     if (first !== undefined) {

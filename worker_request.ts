@@ -99,6 +99,15 @@ export let hasFailed: (request: WorkerRequest) => boolean;
 /** Says what `fail()` does where the dialect has no errors. */
 export let onFailure: (request: WorkerRequest, hook: FailureHook) => void;
 
+/**
+ * Has a function called when it is answered or lost, with the error that it was ended with, if it
+ * was.
+ */
+export let onOver: (
+  request: WorkerRequest,
+  hook: (error: ServiceError | DisconnectedError | undefined) => void,
+) => void;
+
 /** `final()` without a promise where none is needed; throws at once. */
 export let finish: (request: WorkerRequest, body: Body | undefined) => Promise<void> | undefined;
 
@@ -144,6 +153,7 @@ export class WorkerRequest extends Payload {
   #lost: DisconnectedError | undefined;
   #cancelled: Error | undefined;
   #onFailure: FailureHook | undefined;
+  #onOver: ((error: ServiceError | DisconnectedError | undefined) => void) | undefined;
   /** Made when it is asked for: most handlers do not. */
   #controller: AbortController | undefined;
   #client: Uint8Array | undefined;
@@ -165,6 +175,7 @@ export class WorkerRequest extends Payload {
     takesErrors = (request) => request.#init.fail !== undefined;
     hasFailed = (request) => request.#failed;
     onFailure = (request, hook) => request.#onFailure = hook;
+    onOver = (request, hook) => request.#onOver = hook;
     finish = (request, body) => request.#send("final", body, undefined);
   }
 
@@ -275,6 +286,7 @@ export class WorkerRequest extends Payload {
     this.#failed = true;
     if (this.#init.fail !== undefined) {
       this.#answered = true;
+      this.#onOver?.(error);
       await this.#init.fail(this, error);
       if (this.#lost !== undefined) throw this.#lost;
     } else if (this.#onFailure !== undefined) await this.#onFailure(error);
@@ -333,8 +345,10 @@ export class WorkerRequest extends Payload {
     this.#refuseIfOver();
     const frames = bodyFrames(body);
     const headers = options === undefined ? undefined : headerFrame(options.headers);
-    if (command === "final") this.#answered = true;
-    else if (this.#cancelled !== undefined) return undefined;
+    if (command === "final") {
+      this.#answered = true;
+      this.#onOver?.(undefined);
+    } else if (this.#cancelled !== undefined) return undefined;
     const pending = this.#init.send(this, command, frames, headers);
     // A connection that is lost while a part waits for room takes the part with it.
     if (pending === undefined) {
@@ -349,6 +363,7 @@ export class WorkerRequest extends Payload {
   #lose(reason: DisconnectedError): void {
     if (this.#lost !== undefined) return;
     this.#lost = reason;
+    if (!this.#answered) this.#onOver?.(reason);
     this.#controller?.abort(reason);
   }
 }

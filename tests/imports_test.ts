@@ -28,6 +28,7 @@ const NOWHERE_ELSE: [imported: RegExp, by: RegExp, why: string][] = [
   [/^@optique\//, /^cli\//, "a library's user needs no command line"],
   [/^(yaml|valibot)$/, /^cli\//, "a library's user needs no configuration files"],
   [/^(hdr-histogram-js|string-width)$/, /^cli\//, "a library's user needs no tables"],
+  [/^@opentelemetry\//, /^(\w+_)?traces\.ts$/, "spans are made in one place for each role"],
   [/^mod\.ts$/, /^$/, "the entry is for users"],
   [/^(tests|bench|scripts|examples|dist)\//, /^$/, "they are not published"],
   [/^fast-check$/, /^$/, "it is for tests"],

@@ -177,8 +177,6 @@ export class Socket {
   readonly type: SocketType;
   /** What has passed through it. The identities that a ROUTER puts before messages do not count. */
   readonly traffic: Traffic = { messagesIn: 0, bytesIn: 0, messagesOut: 0, bytesOut: 0 };
-  /** The bytes of the frame that was sent or received last. */
-  #bytes = 0;
   readonly #context: Context;
   #interest = 0;
   #handler: ((events: number) => void) | undefined;
@@ -362,28 +360,34 @@ export class Socket {
     this.#open();
     if (frames.length === 0) throw new StateError("A message has at least one frame");
     const result = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
-    if (result === "sent") return this.#send(frames);
+    if (typeof result === "number") return this.#send(frames);
     reactor.touched();
     return result;
   }
 
   #send(frames: readonly Frame[]): SendResult {
     const last = frames.length - 1;
-    let result: SendResult = "sent", bytes = 0;
-    for (let i = 0; i < last && result === "sent"; i++) {
-      result = this.#sendFrame(frames[i]!, zmq.DONTWAIT | zmq.SNDMORE);
-      bytes += this.#bytes;
+    let bytes = 0;
+    for (let i = 0; i <= last; i++) {
+      const sent = this.#sendFrame(
+        frames[i]!,
+        i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT,
+      );
+      if (typeof sent !== "number") {
+        reactor.touched();
+        return sent;
+      }
+      bytes += sent;
     }
-    if (result === "sent") result = this.#sendFrame(frames[last]!, zmq.DONTWAIT);
-    if (result === "sent") {
-      this.traffic.messagesOut++;
-      this.traffic.bytesOut += bytes + this.#bytes;
-    }
+    const { traffic } = this;
+    traffic.messagesOut++;
+    traffic.bytesOut += bytes;
     reactor.touched();
-    return result;
+    return "sent";
   }
 
-  #sendFrame(frame: Frame, flags: number): SendResult {
+  /** @returns How many bytes it has, if it was sent. */
+  #sendFrame(frame: Frame, flags: number): number | Exclude<SendResult, "sent"> {
     const { symbols } = libzmq();
     for (;;) {
       let sent: number;
@@ -396,10 +400,7 @@ export class Socket {
         const bytes = frame.length === 0 ? scratch : frame as Uint8Array<ArrayBuffer>;
         sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
       }
-      if (sent >= 0) {
-        this.#bytes = sent;
-        return "sent";
-      }
+      if (sent >= 0) return sent;
       switch (errorCode()) {
         case "EINTR":
           // A signal came in between; the frame is still to be sent.
@@ -422,36 +423,40 @@ export class Socket {
    */
   receive(): Message[] | undefined {
     this.#open();
-    const first = this.#receiveFrame();
+    const first = Message.take();
+    const size = this.#receiveFrame(first);
     reactor.touched();
-    if (first === undefined) return undefined;
-    let count = 0, bytes = this.type === "ROUTER" ? 0 : this.#bytes;
+    if (size < 0) return undefined;
+    let count = 0, bytes = this.type === "ROUTER" ? 0 : size;
     incoming[count++] = first;
     try {
       // The rest of a message is there as soon as its first frame is.
       for (let more = first.more; more;) {
-        const frame = this.#receiveFrame();
-        if (frame === undefined) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
+        const frame = Message.take();
+        const size = this.#receiveFrame(frame);
+        if (size < 0) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
         incoming[count++] = frame;
-        bytes += this.#bytes;
+        bytes += size;
         more = frame.more;
       }
     } catch (error) {
       for (let i = 0; i < count; i++) incoming[i]!.release();
       throw error;
     }
-    this.traffic.messagesIn++;
-    this.traffic.bytesIn += bytes;
+    const { traffic } = this;
+    traffic.messagesIn++;
+    traffic.bytesIn += bytes;
     const frames = incoming.slice(0, count);
     if (count > INCOMING) incoming.length = INCOMING;
     return frames;
   }
 
-  #receiveFrame(): Message | undefined {
+  /** @returns How many bytes it has; -1 if there is none, and then the message is released. */
+  #receiveFrame(frame: Message): number {
     const { symbols } = libzmq();
-    const frame = Message.take();
-    let size: number;
-    while ((size = symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT)) < 0) {
+    for (;;) {
+      const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT);
+      if (size >= 0) return size;
       const code = errorCode();
       // A signal came in between.
       if (code === "EINTR") continue;
@@ -459,11 +464,9 @@ export class Socket {
         ? undefined
         : lastError("zmq_msg_recv", `a ${this.type} socket`);
       frame.release();
-      if (error === undefined) return undefined;
+      if (error === undefined) return -1;
       throw error;
     }
-    this.#bytes = size;
-    return frame;
   }
 
   /** The same with the frames copied into JavaScript. */

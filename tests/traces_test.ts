@@ -1,0 +1,220 @@
+import assert from "node:assert/strict";
+import { ROOT, run } from "./program.ts";
+
+/** A span as OTLP has it in JSON. */
+interface Span {
+  traceId: string;
+  spanId: string;
+  parentSpanId: string;
+  name: string;
+  kind: number;
+  startTimeUnixNano: string;
+  endTimeUnixNano: string;
+  attributes: { key: string; value: { stringValue?: string; doubleValue?: number } }[];
+  status: { code: number; message: string };
+}
+
+const INTERNAL = 1, SERVER = 2, CLIENT = 3;
+const ERROR = 2;
+
+/** Runs a program with Deno's OpenTelemetry on; what it exports comes to a server that is here. */
+async function traced(text: string): Promise<{ spans: Span[]; stdout: string }> {
+  const spans: Span[] = [];
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    async (request) => {
+      const body = await request.json();
+      if (new URL(request.url).pathname === "/v1/traces") {
+        // deno-lint-ignore no-explicit-any -- the shape is OTLP's, and checked by what is found
+        for (const { scopeSpans } of body.resourceSpans as any[]) {
+          for (const scope of scopeSpans) {
+            if (scope.scope.name === "@majortomo/mdp") spans.push(...scope.spans);
+          }
+        }
+      }
+      return Response.json({});
+    },
+  );
+  const env = {
+    OTEL_DENO: "true",
+    OTEL_DENO_CONSOLE: "ignore",
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${server.addr.port}`,
+  };
+  const { code, stdout, stderr } = await run(text, { env });
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+  return { spans, stdout: stdout.trim() };
+}
+
+function attributes(span: Span): Record<string, string> {
+  return Object.fromEntries(
+    span.attributes.map(({ key, value }) => [key, value.stringValue ?? `${value.doubleValue}`]),
+  );
+}
+
+/** The spans as a tree: the names, each followed by what is in it in the order of its time. */
+function tree(spans: readonly Span[], parent = ""): unknown[] {
+  return spans.filter(({ parentSpanId }) => parentSpanId === parent)
+    .sort((a, b) => Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano)))
+    .map(({ name, spanId, status }) => {
+      const within = tree(spans, spanId);
+      const shown = status.code === ERROR ? `${name} (failed)` : name;
+      return within.length === 0 ? shown : [shown, ...within];
+    });
+}
+
+function the(spans: readonly Span[], name: string): Span {
+  const found = spans.filter((span) => span.name === name);
+  assert.equal(found.length, 1, `one span "${name}" in ${spans.map(({ name }) => name)}`);
+  return found[0]!;
+}
+
+const SETTING = `
+  import { Broker, Client, ServiceError, Worker } from "${new URL("mod.ts", ROOT)}";
+  await using broker = new Broker({ bind: "tcp://127.0.0.1:*" });
+  const [endpoint] = broker.bind();
+  broker.run();
+  await using client = new Client({ broker: endpoint, timeout: 20_000 });
+`;
+
+Deno.test("a request is one trace, from the client over the broker to the worker", async () => {
+  const { spans, stdout } = await traced(`${SETTING}
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    worker.serve((request) => {
+      console.log(JSON.stringify(request.headers));
+      return request.text().toUpperCase();
+    });
+    const headers = { mine: "too" };
+    console.log((await client.request("echo", "hello", { headers })).text());
+  `);
+  const [headers, reply] = stdout.split("\n");
+  assert.equal(reply, "HELLO");
+  const [request, route, dispatch, handle] = ["request", "route", "dispatch", "handle"]
+    .map((what) => the(spans, `${what} echo`)) as [Span, Span, Span, Span];
+  assert.deepEqual(JSON.parse(headers!), {
+    mine: "too",
+    traceparent: `00-${request.traceId}-${dispatch.spanId}-01`,
+  });
+  for (const span of spans) assert.equal(span.traceId, request.traceId, span.name);
+  const queued = spans.some(({ name }) => name === "queue echo");
+  const dispatched = ["dispatch echo", "handle echo"];
+  assert.deepEqual(tree(spans), [
+    ["request echo", ["route echo", ...(queued ? ["queue echo"] : []), dispatched]],
+  ]);
+  assert.deepEqual(
+    [request.kind, route.kind, dispatch.kind, handle.kind],
+    [CLIENT, SERVER, CLIENT, SERVER],
+  );
+  assert.partialDeepStrictEqual(attributes(request), {
+    "rpc.system": "mdp",
+    "rpc.service": "echo",
+    "mdp.attempts": "1",
+  });
+  assert.match(attributes(request)["server.address"]!, /^tcp:\/\/127\.0\.0\.1:\d+$/);
+  assert.match(attributes(dispatch)["mdp.worker"]!, /^00[0-9a-f]{8}$/);
+  const now = BigInt(Date.now()) * 1_000_000n, minute = 60_000_000_000n;
+  for (const { name, startTimeUnixNano, endTimeUnixNano } of spans) {
+    const start = BigInt(startTimeUnixNano), end = BigInt(endTimeUnixNano);
+    assert.ok(end >= start && start > now - minute && end < now + minute, `${name}: the times`);
+  }
+});
+
+Deno.test("what a handler does is part of its request's trace, in generators too", async () => {
+  const { spans } = await traced(`${SETTING}
+    await using outer = new Worker({ broker: endpoint, service: "outer" });
+    outer.serve(async function* (request) {
+      yield "part";
+      return (await client.request("inner")).frames;
+    });
+    await using inner = new Worker({ broker: endpoint, service: "inner" });
+    inner.serve(() => "done");
+    await client.request("outer");
+  `);
+  assert.equal(the(spans, "request inner").parentSpanId, the(spans, "handle outer").spanId);
+  assert.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1);
+});
+
+Deno.test("a request that waits, and whose worker is lost, shows both in its trace", async () => {
+  const { spans } = await traced(`${SETTING}
+    const reply = client.request("echo", "hello");
+    while (broker.stats().queued === 0) await new Promise((resolve) => setTimeout(resolve, 3));
+    const lost = new Worker({ broker: endpoint, service: "echo" });
+    for await (const request of lost) break;
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    for await (const request of worker) {
+      await request.final("done");
+      break;
+    }
+    console.log((await reply).text());
+  `);
+  const [[request, [route, ...within]]] = tree(spans) as [[string, [string, ...unknown[]]]];
+  assert.deepEqual([request, route], ["request echo", "route echo"]);
+  assert.deepEqual(within, [
+    "queue echo",
+    ["dispatch echo (failed)", "handle echo (failed)"],
+    "queue echo",
+    ["dispatch echo", "handle echo"],
+  ]);
+  assert.equal(spans.find(({ name }) => name === "queue echo")!.kind, INTERNAL);
+});
+
+Deno.test("a trace tells what failed, and how", async () => {
+  const { spans } = await traced(`${SETTING}
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    worker.serve(() => {
+      throw new ServiceError(418, "No coffee here");
+    });
+    await client.request("echo").catch(() => {});
+    await client.request("nobody", "", { deadline: 200 }).catch(() => {});
+  `);
+  const failed = (name: string) => {
+    const span = the(spans, name);
+    return [span.status.code, attributes(span)["error.type"]];
+  };
+  assert.deepEqual(failed("request echo"), [ERROR, "418"]);
+  assert.deepEqual(failed("route echo"), [ERROR, "418"]);
+  assert.deepEqual(failed("handle echo"), [ERROR, "418"]);
+  assert.equal(the(spans, "handle echo").status.message, "No coffee here");
+  assert.deepEqual(failed("request nobody"), [ERROR, "TimeoutError"]);
+  assert.equal(failed("route nobody")[0], ERROR);
+  assert.equal(failed("queue nobody")[0], ERROR);
+});
+
+Deno.test("peers of RFC 18 get no headers from who traces, and are in its trace as far as it sees", async () => {
+  const { spans, stdout } = await traced(`${SETTING}
+    await using worker = new Worker({ broker: endpoint, service: "echo", dialect: "rfc" });
+    worker.serve((request) => JSON.stringify([request.frames.length, request.headers]));
+    console.log((await client.request("echo")).text());
+    await using old = new Client({ broker: endpoint, dialect: "majortomo" });
+    console.log((await old.request("echo")).text());
+  `);
+  assert.deepEqual(stdout.split("\n"), ["[1,{}]", "[1,{}]"]);
+  const requests = spans.filter(({ name }) => name === "request echo");
+  const routes = spans.filter(({ name }) => name === "route echo");
+  assert.equal(requests.length, 2);
+  // That of the old client begins with the broker.
+  const parents = routes.map(({ parentSpanId }) =>
+    requests.findIndex(({ spanId }) => spanId === parentSpanId)
+  );
+  assert.deepEqual(parents.map((at) => at < 0).sort(), [false, true]);
+});
+
+Deno.test("nothing is traced, and no header is sent, when nobody takes spans", async () => {
+  const { code, stdout, stderr } = await run(`${SETTING}
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    worker.serve((request) => JSON.stringify(request.headers));
+    console.log((await client.request("echo")).text());
+  `);
+  assert.deepEqual([code, stdout.trim(), stderr], [0, "{}", ""]);
+});
+
+Deno.test("headers that a caller gives come before those of the trace", async () => {
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const { spans } = await traced(`${SETTING}
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    worker.serve(() => "done");
+    await client.request("echo", "", { headers: { traceparent: "${traceparent}" } });
+  `);
+  assert.equal(the(spans, "route echo").parentSpanId, "b7ad6b7169203331");
+  assert.equal(the(spans, "handle echo").traceId, "0af7651916cd43dd8448eb211c80319c");
+});

@@ -8,12 +8,11 @@
 import { type Message, message, text } from "@optique/core/message";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { choice, fileSize, integer, string, type ValueParser } from "@optique/core/valueparser";
+import { DURATION_FORMS, parseDuration } from "../durations.ts";
 import { DEFAULT_ENDPOINT, type DialectOption, resolveBrokerOptions } from "../options.ts";
 
 /** What a timer can hold, in ms. */
 const LONGEST = 2 ** 31 - 1;
-
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /**
  * A duration: seconds (`2.5`), or a number with its unit (`500ms`, `3s`, `2m`, `1h`).
@@ -27,17 +26,13 @@ export function duration(least: number): ValueParser<"sync", number> {
     metavar: "SECONDS",
     placeholder: least,
     parse(input) {
-      const [, number, unit = "s"] = /^(\d+\.?\d*|\.\d+) ?(ms|s|m|h)?$/.exec(input.trim()) ?? [];
-      if (number === undefined) {
+      const value = parseDuration(input);
+      if (value === undefined) {
         return {
           success: false,
-          error:
-            message`Expected seconds such as 2.5, or a number with its unit such as 500ms, 3s, \
-2m or 1h, but got ${input}.`,
+          error: message`Expected ${text(DURATION_FORMS)}, but got ${input}.`,
         };
       }
-      // In whole microseconds, so that 1.1 seconds are 1100 ms and not 1100.0000000000002.
-      const value = Math.round(Number(number) * UNITS[unit]! * 1_000) / 1_000;
       if (value >= least && value <= LONGEST) return { success: true, value };
       const bounds = value < least
         ? `at least ${inSeconds(least)}`

@@ -19,8 +19,10 @@ import { AcceptWatch } from "./broker_accepts.ts";
 import {
   type BrokerEvent,
   BrokerEvents,
+  checkTypes,
   type EventsOptions,
   type EventStream,
+  type ListenOptions,
 } from "./broker_events.ts";
 import { BrokerLog } from "./broker_log.ts";
 import { brokerAnswers, type Informant } from "./broker_mmi.ts";
@@ -69,6 +71,7 @@ export type {
   EventsOptions,
   EventStream,
   EventTime,
+  ListenOptions,
   RequestEvent,
   WorkerEvent,
 } from "./broker_events.ts";
@@ -340,8 +343,9 @@ export class Broker {
    * once, while the broker works: it should be quick. What it throws is logged.
    *
    * @param listener Called with each event.
+   * @param options See {@linkcode ListenOptions}.
    * @returns Ends it when it is disposed of.
-   * @throws {TypeError} If the listener is no function.
+   * @throws {TypeError} If the listener is no function, or there is no such type of event.
    *
    * @example
    * ```ts no-eval
@@ -350,15 +354,16 @@ export class Broker {
    * await using broker = new Broker();
    * using listening = broker.on((event) => {
    *   if (event.type === "worker left") console.log(event.worker, event.reason);
-   * });
+   * }, { types: ["worker left"] });
    * await broker.run();
    * ```
    */
-  on(listener: (event: BrokerEvent) => void): Disposable {
+  on(listener: (event: BrokerEvent) => void, options: ListenOptions = {}): Disposable {
     if (typeof listener !== "function") {
       throw new TypeError(`A listener is a function, got ${Deno.inspect(listener, { depth: 0 })}`);
     }
-    return this.#events.on(listener);
+    checkTypes(options);
+    return this.#events.on(listener, options);
   }
 
   /**
@@ -384,6 +389,7 @@ export class Broker {
    */
   events(options: EventsOptions = {}): EventStream {
     checkSignal(options.signal);
+    checkTypes(options);
     return this.#events.stream({ ...options, buffer: resolveBuffer(options.buffer) });
   }
 

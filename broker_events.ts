@@ -127,8 +127,19 @@ export type BrokerEvent =
     worker: string;
   };
 
+/** Which events somebody listens to. */
+export interface ListenOptions {
+  /**
+   * The types of the events wanted. Nothing is spent on those that nobody wants: it makes a
+   * difference for `request accepted`, `request dispatched` and `request answered`, which come with
+   * every request.
+   * @default {all}
+   */
+  types?: readonly BrokerEvent["type"][];
+}
+
 /** Options of {@linkcode Broker.events}. */
-export interface EventsOptions {
+export interface EventsOptions extends ListenOptions {
   /** Ends the iteration when it aborts. */
   signal?: AbortSignal;
   /**
@@ -144,16 +155,56 @@ export interface EventStream extends AsyncIterableIterator<BrokerEvent, void, un
   readonly dropped: number;
 }
 
+/** Whether a type is one of the events that come with every request. */
+const TYPES: Readonly<Record<BrokerEvent["type"], "rare" | "common">> = {
+  "worker joined": "rare",
+  "worker left": "rare",
+  "worker refused": "rare",
+  "request accepted": "common",
+  "request dispatched": "common",
+  "request answered": "common",
+  "request expired": "rare",
+  "request recovered": "rare",
+  "request dropped": "rare",
+  "request refused": "rare",
+  "answer from unknown worker": "rare",
+};
+
+/**
+ * Checks the types of events that somebody wants.
+ *
+ * @throws {TypeError} If they are no list of types that there are.
+ */
+export function checkTypes({ types }: ListenOptions): void {
+  if (types === undefined) return;
+  if (!Array.isArray(types)) {
+    throw new TypeError(`types must be a list of types of events, got ${Deno.inspect(types)}`);
+  }
+  for (const type of types) {
+    if (Object.hasOwn(TYPES, type)) continue;
+    const known = Object.keys(TYPES).map((known) => `"${known}"`).join(", ");
+    throw new TypeError(`A type of event is one of ${known}, got ${Deno.inspect(type)}`);
+  }
+}
+
+/** Who listens, and to what. */
+interface Listener {
+  listener: (event: BrokerEvent) => void;
+  types: ReadonlySet<BrokerEvent["type"]>;
+}
+
 /** Hands what happens to those who listen. */
 export class BrokerEvents {
-  readonly #listeners = new Set<(event: BrokerEvent) => void>();
+  readonly #listeners = new Set<Listener>();
+  #isObserved = false;
   readonly #streams = new Set<BufferedEvents>();
   readonly #logger: Logger;
   readonly #onObserved: (isObserved: boolean) => void;
 
   /**
    * @param logger Told of listeners that throw.
-   * @param onObserved Told when the first listener comes and when the last has gone.
+   * @param onObserved Told when the first listener comes to what happens to every request, and
+   * when the last of these has gone.
    */
   constructor(logger: Logger, onObserved: (isObserved: boolean) => void) {
     this.#logger = logger;
@@ -161,27 +212,30 @@ export class BrokerEvents {
   }
 
   /** Calls a function for each event from now on, until what this returns is disposed of. */
-  on(listener: (event: BrokerEvent) => void): Disposable {
+  on(
+    listener: (event: BrokerEvent) => void,
+    { types = Object.keys(TYPES) as BrokerEvent["type"][] }: ListenOptions = {},
+  ): Disposable {
     // The same function may be given twice.
-    const own = (event: BrokerEvent) => listener(event);
+    const own = { listener, types: new Set(types) };
     this.#listeners.add(own);
-    if (this.#listeners.size === 1) this.#onObserved(true);
+    this.#observe();
     return {
       [Symbol.dispose]: () => {
-        if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#onObserved(false);
+        if (this.#listeners.delete(own)) this.#observe();
       },
     };
   }
 
   /** The events from now on. */
-  stream({ signal, buffer = 1_000 }: EventsOptions): EventStream {
+  stream({ signal, buffer = 1_000, types }: EventsOptions): EventStream {
     const stream = new BufferedEvents(buffer, () => {
       listening[Symbol.dispose]();
       signal?.removeEventListener("abort", end);
       this.#streams.delete(stream);
     });
     const end = () => stream.end();
-    const listening = this.on((event) => stream.push(event));
+    const listening = this.on((event) => stream.push(event), { types });
     this.#streams.add(stream);
     if (signal?.aborted) end();
     else signal?.addEventListener("abort", end);
@@ -195,15 +249,26 @@ export class BrokerEvents {
 
   /** Something has happened. */
   report(event: RoutingEvent<unknown>): void {
-    if (this.#listeners.size === 0) return;
-    const told = brokerEvent(event, Date.now());
-    for (const listener of [...this.#listeners]) {
+    let told: BrokerEvent | undefined;
+    for (const { listener, types } of [...this.#listeners]) {
+      if (!types.has(event.type)) continue;
+      told ??= brokerEvent(event, Date.now());
       try {
         listener(told);
       } catch (error) {
         this.#logger.error("A listener to {type} failed: {error}", { type: told.type, error });
       }
     }
+  }
+
+  /** Tells whether anybody listens to what happens to every request, if that has changed. */
+  #observe(): void {
+    const isObserved = [...this.#listeners].some(({ types }) =>
+      [...types].some((type) => TYPES[type] === "common")
+    );
+    if (isObserved === this.#isObserved) return;
+    this.#isObserved = isObserved;
+    this.#onObserved(isObserved);
   }
 }
 

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { getLogger } from "@logtape/logtape";
 import { Broker, type BrokerEvent } from "../broker.ts";
+import { BrokerEvents } from "../broker_events.ts";
 import { encode, MULTIPLEXED } from "../codec.ts";
 import {
   C,
@@ -229,4 +231,52 @@ Deno.test("`events()` refuses wrong options", () => {
   });
   assert.throws(() => broker.events({ buffer: "1" as never }), TypeError);
   assert.throws(() => broker.events({ signal: {} as never }), TypeError);
+});
+
+Deno.test("`on()` tells of the types asked for alone, and `events()` does", async () => {
+  await using stage = new Stage();
+  const seen: string[] = [];
+  using _ = stage.broker.on(({ type }) => seen.push(type), {
+    types: ["worker left", "request recovered"],
+  });
+  const answered = stage.broker.events({ types: ["request answered"] });
+  const worker = await stage.worker("w", "echo"), client = stage.peer("c");
+  await stage.ask(client, "echo", "question");
+  await worker.expect(W, REQUEST, "c", "", "question");
+  worker.send(W, FINAL, "c", "", "answer");
+  worker.send(W, DISCONNECT);
+  await fence(worker);
+  assert.deepEqual(seen, ["worker left"]);
+  assert.partialDeepStrictEqual((await answered.next()).value, {
+    type: "request answered",
+    service: "echo",
+  });
+  await answered.return!();
+});
+
+Deno.test("`BrokerEvents` has routing tell of every request only while somebody wants to know", () => {
+  const told: boolean[] = [];
+  const events = new BrokerEvents(getLogger(), (isObserved) => told.push(isObserved));
+  const rare = events.on(() => {}, { types: ["worker left", "request dropped"] });
+  assert.deepEqual(told, []);
+  const all = events.on(() => {});
+  const answers = events.on(() => {}, { types: ["request answered"] });
+  assert.deepEqual(told, [true]);
+  all[Symbol.dispose]();
+  rare[Symbol.dispose]();
+  assert.deepEqual(told, [true]);
+  answers[Symbol.dispose]();
+  assert.deepEqual(told, [true, false]);
+});
+
+Deno.test("`on()` and `events()` refuse types that there are not", () => {
+  const broker = new Broker();
+  const wrong = { types: ["worker lost"] } as never;
+  for (const listen of [() => broker.on(() => {}, wrong), () => broker.events(wrong)]) {
+    assert.throws(listen, {
+      name: "TypeError",
+      message: /^A type of event is one of "worker joined", .*, got "worker lost"$/,
+    });
+  }
+  assert.throws(() => broker.events({ types: "worker left" } as never), TypeError);
 });

@@ -4,6 +4,7 @@ import { exported, type Module, publishedModules } from "./modules.ts";
 /** From the top. A module imports from its own layer and those below, and never in a circle. */
 const LAYERS: [layer: string, modules: RegExp][] = [
   ["programs", /^cli\//],
+  ["http", /^http\//],
   ["entry", /^mod\.ts$/],
   ["roles", /^(broker|client|worker|testing)\.ts$/],
   ["parts", /^[a-z_]+\.ts$/],
@@ -15,6 +16,11 @@ const LAYERS: [layer: string, modules: RegExp][] = [
 const ONLY: [modules: RegExp, from: RegExp, why: string][] = [
   [/^zmq\//, /^(zmq\/|errors\.ts$|npm:zeromq@)/, "zmq/ knows nothing of MDP"],
   [/^errors\.ts$/, /^$/, "errors stand by themselves"],
+  [
+    /^http\//,
+    /^(http\/.*|(broker|client|errors|durations)\.ts|deno\.json|uplot\/.*|@opentelemetry\/.*)$/,
+    "http/ sees a broker as any program does that embeds one",
+  ],
   [
     /^(commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/,
     /^(commands|codec\w*|routing\w*|liveness|deadlines|list|tokens|ids|complaints|errors)\.ts$/,
@@ -28,10 +34,13 @@ const NOWHERE_ELSE: [imported: RegExp, by: RegExp, why: string][] = [
   [/^@optique\//, /^cli\//, "a library's user needs no command line"],
   [/^(yaml|valibot)$/, /^cli\//, "a library's user needs no configuration files"],
   [/^(hdr-histogram-js|string-width)$/, /^cli\//, "a library's user needs no tables"],
-  [/^@opentelemetry\//, /^(\w+_)?traces\.ts$/, "spans are made in one place for each role"],
+  [/^http\//, /^(cli|http)\//, "nothing below knows of HTTP"],
+  [/^uplot\//, /^http\/page\.ts$/, "a page has charts"],
+  [/^@opentelemetry\/api$/, /^(\w+_)?traces\.ts$/, "spans are made in one place for each role"],
+  [/^@opentelemetry\/(?!api$)/, /^http\/exposition\.ts$/, "one module writes metrics"],
   [/^mod\.ts$/, /^$/, "the entry is for users"],
   [/^(tests|bench|scripts|examples|dist)\//, /^$/, "they are not published"],
-  [/^fast-check$/, /^$/, "it is for tests"],
+  [/^(fast-check|playwright-core|axe-core\/.*)$/, /^$/, "they are for tests"],
   [/^(echarts|@nats-io\/.*)$/, /^$/, "they are for the bench"],
   [/^(https?|jsr|file|data|blob):/, /^$/, "all there is comes from npm by way of deno.json"],
 ];

@@ -1,0 +1,115 @@
+/**
+ * Figures in the text that Prometheus reads. OpenTelemetry's serializer writes it; its instruments
+ * are left out, since the broker has counted already, and none of them can be given a histogram.
+ *
+ * @module
+ */
+
+import { PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
+import { emptyResource } from "@opentelemetry/resources";
+import {
+  AggregationTemporality,
+  DataPointType,
+  type HistogramMetricData,
+  InstrumentType,
+  type MetricData,
+} from "@opentelemetry/sdk-metrics";
+import type { Histogram } from "../broker.ts";
+
+/** What the text is, as HTTP names it. */
+export const PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8";
+
+/** The labels of a figure. */
+export type Labels = Readonly<Record<string, string>>;
+
+/** What is measured at each setting of the labels. */
+export type Points<T> = readonly (readonly [labels: Labels, value: T])[];
+
+/** The clock is the scraper's. */
+const NO_TIME: [number, number] = [0, 0];
+const SERIALIZER = new PrometheusSerializer(undefined, false, undefined, true, true);
+
+/** Metrics, each with all its points, as they are added. */
+export class Exposition {
+  readonly #metrics: MetricData[] = [];
+
+  /**
+   * Adds what only grows.
+   *
+   * @param name Its name, with its unit, and without the `_total` that is put behind it.
+   * @param help What it counts, for people.
+   * @param points What was counted: a number, or one at each setting of the labels.
+   */
+  counter(name: string, help: string, points: number | Points<number>): void {
+    this.#metrics.push({
+      ...described(name, help),
+      dataPointType: DataPointType.SUM,
+      isMonotonic: true,
+      dataPoints: dataPoints(points),
+    });
+  }
+
+  /**
+   * Adds what goes up and down.
+   *
+   * @param name Its name, with its unit.
+   * @param help What it is, for people.
+   * @param points What it is now: a number, or one at each setting of the labels.
+   */
+  gauge(name: string, help: string, points: number | Points<number>): void {
+    this.#metrics.push({
+      ...described(name, help),
+      dataPointType: DataPointType.GAUGE,
+      dataPoints: dataPoints(points),
+    });
+  }
+
+  /**
+   * Adds how durations are distributed.
+   *
+   * @param name Its name, with its unit: seconds.
+   * @param help What it measures, for people.
+   * @param points What was measured, at each setting of the labels.
+   */
+  histogram(name: string, help: string, points: Points<Histogram>): void {
+    this.#metrics.push({
+      ...described(name, help),
+      dataPointType: DataPointType.HISTOGRAM,
+      dataPoints: points.map(([labels, { bounds, counts, sum, count }]) =>
+        point(labels, { buckets: { boundaries: [...bounds], counts }, sum, count })
+      ),
+    } as HistogramMetricData);
+  }
+
+  /** The text of all. */
+  toString(): string {
+    return SERIALIZER.serialize({
+      resource: emptyResource(),
+      scopeMetrics: [{ scope: { name: "majortomo" }, metrics: this.#metrics }],
+    });
+  }
+}
+
+function described(name: string, description: string) {
+  return {
+    descriptor: {
+      name,
+      description,
+      // It stands in the name, as Prometheus has it.
+      unit: "",
+      type: InstrumentType.OBSERVABLE_GAUGE,
+      valueType: 1,
+      advice: {},
+    },
+    aggregationTemporality: AggregationTemporality.CUMULATIVE,
+  };
+}
+
+function dataPoints(points: number | Points<number>) {
+  if (typeof points === "number") return [point({}, points)];
+  return points.map(([labels, value]) => point(labels, value));
+}
+
+function point<T>(attributes: Labels, value: T) {
+  return { startTime: NO_TIME, endTime: NO_TIME, attributes: { ...attributes }, value };
+}

@@ -1,0 +1,139 @@
+/**
+ * The frames of a body, as HTTP has them: one is the content itself, several are the parts of a
+ * `multipart/form-data`, in which browsers and curl can send and read them.
+ *
+ * @module
+ */
+
+import { respond } from "./responses.ts";
+
+/** Why the content of a request is not taken. */
+export class ContentError extends Error {
+  /** The name of the class. */
+  override name = "ContentError";
+  /** The status that says so. */
+  readonly status: number;
+
+  /**
+   * @param status The status that says so.
+   * @param message Why, in words.
+   */
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const BYTES = "application/octet-stream";
+const UTF8 = new TextEncoder();
+
+/**
+ * Reads the frames of a request.
+ *
+ * @param request The request.
+ * @param most How many bytes its content may have.
+ * @returns The frames, at least one.
+ * @throws {ContentError} If there is too much, or it is not what it says.
+ */
+export async function framesOf(request: Request, most: number): Promise<Uint8Array[]> {
+  const content = await read(request, most);
+  const type = request.headers.get("content-type") ?? "";
+  if (!/^\s*multipart\//i.test(type)) return [content];
+  if (!/^\s*multipart\/form-data\b/i.test(type)) {
+    throw new ContentError(
+      415,
+      `Expected one frame of any other type, or multipart/form-data, but got ${quote(type)}`,
+    );
+  }
+  let form: FormData;
+  try {
+    form = await new Response(content, { headers: { "content-type": type } }).formData();
+  } catch {
+    throw new ContentError(400, "The content is no multipart/form-data with the boundary it names");
+  }
+  const frames = await Promise.all(
+    Array.from(
+      form,
+      async ([, part]) =>
+        typeof part === "string" ? UTF8.encode(part) : new Uint8Array(await part.arrayBuffer()),
+    ),
+  );
+  if (frames.length > 0) return frames;
+  throw new ContentError(400, "Expected at least one part, each a frame, but got none");
+}
+
+async function read(request: Request, most: number): Promise<Uint8Array<ArrayBuffer>> {
+  const tooLarge = () =>
+    new ContentError(413, `The content has more than ${most} bytes, which is all that is taken`);
+  if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge();
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  for await (const chunk of request.body ?? []) {
+    size += chunk.length;
+    if (size > most) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? chunks[0]! : await new Blob(chunks).bytes();
+}
+
+/**
+ * A FINAL as an answer.
+ *
+ * @param frames Its frames.
+ * @param type What the worker says that a frame is, if it does.
+ * @param headers Further headers.
+ * @returns 200 with the frame, or with several as parts of `multipart/form-data` that are all
+ * named `frame`; 204 if there is none.
+ */
+export function respondFrames(
+  frames: readonly Uint8Array[],
+  type: string | undefined,
+  headers: Record<string, string>,
+): Response {
+  if (frames.length === 0) {
+    const empty = respond(null, "", { status: 204, headers });
+    empty.headers.delete("content-type");
+    return empty;
+  }
+  type = contentType(type);
+  if (frames.length === 1) return respond(bytes(frames[0]!), type, { headers });
+  const form = new FormData();
+  for (const frame of frames) form.append("frame", new Blob([bytes(frame)], { type }), "frame");
+  const multipart = new Response(form);
+  return respond(multipart.body, multipart.headers.get("content-type")!, { headers });
+}
+
+/**
+ * The type of a frame that is part of an answer.
+ *
+ * @param type What the worker says, if it does.
+ * @returns It, or that of any bytes if the worker does not say or it is no type.
+ */
+export function contentType(type: string | undefined): string {
+  return type !== undefined && /^[\w.+-]+\/[\w.+-]+(\s*;[\t\x20-\x7e]*)?$/.test(type)
+    ? type
+    : BYTES;
+}
+
+/**
+ * A frame in JSON.
+ *
+ * @param frame The frame.
+ * @returns Its text if it is UTF-8, else `{ "base64": "…" }`.
+ */
+export function frameInJson(frame: Uint8Array): string | { base64: string } {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(frame);
+  } catch {
+    return { base64: frame.toBase64() };
+  }
+}
+
+/** A frame comes from libzmq by way of a copy: no shared memory is behind it. */
+function bytes(frame: Uint8Array): Uint8Array<ArrayBuffer> {
+  return frame as Uint8Array<ArrayBuffer>;
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text);
+}

@@ -1,0 +1,208 @@
+/**
+ * Services called over HTTP: `POST /services/NAME`.
+ *
+ * @module
+ */
+
+import {
+  type Client,
+  DisconnectedError,
+  MdpError,
+  ServiceError,
+  StateError,
+  TimeoutError,
+} from "../client.ts";
+import { DURATION_FORMS, parseDuration } from "../durations.ts";
+import { ContentError, contentType, framesOf, respondFrames } from "./frames.ts";
+import { Origins } from "./origins.ts";
+import { bytesOf, eventOf, streamParts } from "./parts.ts";
+import { respond, respondError, serverSentEvent } from "./responses.ts";
+
+/** Options of the gateway. */
+export interface GatewayOptions {
+  /**
+   * How long a call may take that has no header `X-Timeout`, in ms.
+   * @default {30000}
+   */
+  timeout?: number;
+  /**
+   * How many bytes the content of a request may have.
+   * @default {134217728}
+   */
+  maxContentSize?: number;
+  /**
+   * The web pages that may call services besides those that the gateway's own address serves:
+   * origins such as `"https://example.org"`, or `"*"` for all. Programs are not held to it.
+   * @default {[]}
+   */
+  origins?: readonly string[];
+}
+
+/** Headers of HTTP that are told to the worker, where its dialect has them. */
+const FORWARDED = ["content-type", "traceparent", "tracestate"] as const;
+/** What a timer can wait for at most, in ms. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+/** A reply may be a document, but it runs no script in the gateway's origin. */
+const HARMLESS = { "content-security-policy": "sandbox; default-src 'none'" };
+const EVENTS = "text/event-stream";
+const UTF8 = new TextEncoder();
+
+/** Calls services for whoever asks over HTTP. */
+export class Gateway {
+  /** How many calls have been answered, by the status of the answer. */
+  readonly answered: Map<number, number> = new Map();
+  readonly #client: () => Client;
+  readonly #timeout: number;
+  readonly #maxContentSize: number;
+  readonly #origins: Origins;
+  #inFlight = 0;
+
+  /**
+   * @param client Gives the client to call services with.
+   * @param options See {@linkcode GatewayOptions}.
+   * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
+   * range.
+   */
+  constructor(client: () => Client, options: GatewayOptions = {}) {
+    const { timeout = 30_000, maxContentSize = 128 * 2 ** 20, origins = [] } = options;
+    this.#client = client;
+    this.#timeout = within("timeout", timeout, 1, LONGEST_TIMER);
+    this.#maxContentSize = within("maxContentSize", maxContentSize, 0, Number.MAX_SAFE_INTEGER);
+    this.#origins = new Origins(origins);
+  }
+
+  /** How many calls are under way. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /**
+   * Answers a request for `/services/NAME`.
+   *
+   * @param request The request.
+   * @param name The name as it stands in the path.
+   * @returns The reply, or an error with its reason in JSON.
+   */
+  async handle(request: Request, name: string): Promise<Response> {
+    const allowed = this.#origins.allow(request);
+    if (allowed === undefined) {
+      const origin = request.headers.get("origin");
+      return respondError(
+        403,
+        `Pages of ${origin} may not call services here: start the broker with ` +
+          `--gateway-origin ${origin} if they are to`,
+      );
+    }
+    const { method } = request;
+    const headers = this.#origins.headers(allowed, method === "OPTIONS");
+    if (method === "OPTIONS") return respondFrames([], undefined, { allow: "POST", ...headers });
+    if (method !== "POST") {
+      const message = `Services are called by POST, and not by ${method}`;
+      return respondError(405, message, { allow: "POST", ...headers });
+    }
+    this.#inFlight++;
+    const response = await this.#call(request, name, headers);
+    this.answered.set(response.status, (this.answered.get(response.status) ?? 0) + 1);
+    return response;
+  }
+
+  async #call(
+    request: Request,
+    name: string,
+    headers: Record<string, string>,
+  ): Promise<Response> {
+    let streams = false;
+    try {
+      const service = serviceOf(name);
+      const timeout = timeoutOf(request) ?? this.#timeout;
+      const frames = await framesOf(request, this.#maxContentSize);
+      const parts = this.#client().stream(service, frames, {
+        timeout,
+        deadline: timeout,
+        noWait: true,
+        signal: request.signal,
+        headers: forwarded(request),
+      });
+      // The status stands before the rest: what comes first decides on it.
+      const { value: first } = await parts.next();
+      const type = first!.headers["content-type"];
+      const asEvents = (request.headers.get("accept") ?? "").includes(EVENTS);
+      if (first!.type === "final" && !asEvents) {
+        return respondFrames(first!.frames, type, { ...HARMLESS, ...headers });
+      }
+      streams = true;
+      const body = streamParts(first!, parts, {
+        encode: asEvents ? eventOf : bytesOf,
+        failed: asEvents
+          ? (error) => UTF8.encode(serverSentEvent("error", reason(error)))
+          : undefined,
+        ended: () => this.#inFlight--,
+      });
+      return respond(body, asEvents ? EVENTS : contentType(type), {
+        headers: { ...HARMLESS, ...headers },
+      });
+    } catch (error) {
+      const { code, message, details } = reason(error);
+      return respondError(code, message, headers, details);
+    } finally {
+      if (!streams) this.#inFlight--;
+    }
+  }
+}
+
+/** The name of a service in bytes: what is escaped in the path need not be UTF-8. */
+function serviceOf(name: string): Uint8Array {
+  if (name === "") throw new ContentError(400, "Expected the name of a service in /services/NAME");
+  const binary = name.replace(
+    /%([\da-f]{2})/gi,
+    (_, hex: string) => String.fromCharCode(parseInt(hex, 16)),
+  );
+  return Uint8Array.from(binary, (char) => char.charCodeAt(0));
+}
+
+/** How long the caller will wait, in ms. */
+function timeoutOf({ headers }: Request): number | undefined {
+  const text = headers.get("x-timeout");
+  if (text === null) return undefined;
+  const timeout = parseDuration(text);
+  if (timeout !== undefined && timeout >= 1 && timeout <= LONGEST_TIMER) return timeout;
+  throw new ContentError(
+    400,
+    `Expected ${DURATION_FORMS}, from 1ms to ${LONGEST_TIMER}ms, in X-Timeout, but got ` +
+      JSON.stringify(text),
+  );
+}
+
+function forwarded({ headers }: Request): Record<string, string> | undefined {
+  const found = FORWARDED.flatMap((name) => {
+    const value = headers.get(name);
+    return value === null ? [] : [[name, value] as const];
+  });
+  return found.length === 0 ? undefined : Object.fromEntries(found);
+}
+
+/** What an error says to the caller, with the code that HTTP has for it. */
+function reason(error: unknown): { code: number; message: string; details?: string } {
+  const { message } = error as Error;
+  if (error instanceof ContentError) return { code: error.status, message };
+  if (error instanceof ServiceError) {
+    const { code, details } = error;
+    return { code, message, details: details && new TextDecoder().decode(details) };
+  }
+  if (error instanceof TimeoutError) return { code: 504, message };
+  // The broker is gone, or this side is being closed.
+  if (error instanceof DisconnectedError || error instanceof StateError) {
+    return { code: 503, message };
+  }
+  if (error instanceof MdpError) return { code: 502, message };
+  // The caller has left, and reads no answer; or what its headers say is none for a worker.
+  if (error instanceof DOMException) return { code: 499, message };
+  if (error instanceof TypeError || error instanceof RangeError) return { code: 400, message };
+  throw error;
+}
+
+function within(name: string, value: number, least: number, most: number): number {
+  if (typeof value !== "number") throw new TypeError(`${name} must be a number, got ${value}`);
+  if (value >= least && value <= most) return value;
+  throw new RangeError(`${name} must be from ${least} to ${most}, got ${value}`);
+}

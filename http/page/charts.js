@@ -1,0 +1,137 @@
+// @ts-check
+/// <reference no-default-lib="true" />
+/// <reference lib="esnext" />
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+
+// Charts, by uPlot, which is there as a global.
+
+import { byId, element, rate, short } from "./format.js";
+
+/**
+ * @typedef {{ time: number, answered: number, failed: number, inFlight: number, queued: number,
+ *   workers: number, wait99: number | null, p50: number | null, p99: number | null }} Sample
+ */
+
+/** The samples that are drawn, the oldest first. @type {Sample[]} */
+export const samples = [];
+
+/**
+ * @type {{ id: string, title: string,
+ *   series: [label: string, key: "answered" | "failed" | "wait99" | "p50" | "p99" | "queued" | "inFlight", colour: string][] }[]}
+ */
+const CHARTS = [
+  {
+    id: "chart-rate",
+    title: "Requests a second",
+    series: [["answered", "answered", "--first"], ["failed", "failed", "--second"]],
+  },
+  {
+    id: "chart-latency",
+    title: "Latency in ms",
+    series: [
+      ["service p50", "p50", "--third"],
+      ["service p99", "p99", "--first"],
+      ["wait p99", "wait99", "--second"],
+    ],
+  },
+  {
+    id: "chart-load",
+    title: "Requests waiting and in flight",
+    series: [["waiting", "queued", "--second"], ["in flight", "inFlight", "--first"]],
+  },
+];
+/** @type {any} */
+const UPlot = /** @type {any} */ (globalThis).uPlot;
+/** @type {any[]} */
+let plots = [];
+
+function chartData(/** @type {typeof CHARTS[number]} */ { series }) {
+  return [
+    samples.map(({ time }) => time / 1_000),
+    ...series.map(([, key]) => samples.map((sample) => sample[key])),
+  ];
+}
+
+export function makeCharts() {
+  for (const plot of plots) plot.destroy();
+  const style = getComputedStyle(document.body);
+  // What a canvas is given must be a colour, and the styles have formulas of two.
+  const probe = document.body.appendChild(element("i"));
+  const colour = (/** @type {string} */ name) => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  plots = CHARTS.map((chart) => {
+    const place = byId(chart.id);
+    const axis = {
+      stroke: colour("--faint"),
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { stroke: colour("--line"), width: 1 },
+      font: `11px ${style.fontFamily}`,
+    };
+    const plot = new UPlot(
+      {
+        width: place.clientWidth,
+        height: 150,
+        cursor: { y: false, sync: { key: "all" } },
+        scales: {
+          y: {
+            range: (
+              /** @type {any} */ _,
+              /** @type {number} */ __,
+              /** @type {number} */ most,
+            ) => [0, Math.max(most * 1.1, 1)],
+          },
+        },
+        axes: [{
+          ...axis,
+          space: 70,
+          values: (/** @type {any} */ _, /** @type {number[]} */ times) =>
+            times.map((time) => new Date(time * 1_000).toLocaleTimeString("en-GB")),
+        }, {
+          ...axis,
+          size: 48,
+          values: (/** @type {any} */ _, /** @type {number[]} */ values) =>
+            values.map((it) => short.format(it)),
+        }],
+        series: [
+          { label: "time" },
+          ...chart.series.map(([label, , name]) => ({
+            label,
+            stroke: colour(name),
+            width: 1.5,
+            points: { show: false },
+            spanGaps: false,
+            value: (/** @type {any} */ _, /** @type {number | null} */ value) =>
+              value === null || value === undefined ? "–" : rate(value),
+          })),
+        ],
+      },
+      chartData(chart),
+      place,
+    );
+    plot.root.querySelector("canvas").setAttribute("role", "img");
+    return plot;
+  });
+  probe.remove();
+  drawCharts();
+}
+
+export function drawCharts() {
+  for (const [i, chart] of CHARTS.entries()) {
+    plots[i].setData(chartData(chart));
+    const now = samples.at(-1);
+    const values = chart.series.map(([label, key]) => `${label} ${now?.[key] ?? "none"}`);
+    plots[i].root.querySelector("canvas").setAttribute(
+      "aria-label",
+      `${chart.title}: ${values.join(", ")}`,
+    );
+  }
+}
+
+new ResizeObserver(() => {
+  for (const [i, { id }] of CHARTS.entries()) {
+    plots[i].setSize({ width: byId(id).clientWidth, height: 150 });
+  }
+}).observe(byId("charts"));

@@ -1,0 +1,255 @@
+/**
+ * A broker seen over HTTP: {@linkcode BrokerHttp} serves metrics, health, a live page, and a
+ * gateway by which services can be called.
+ *
+ * @example A broker with a page at http://127.0.0.1:9090/
+ * ```ts no-eval
+ * import { Broker } from "@majortomo/mdp/broker";
+ * import { BrokerHttp } from "@majortomo/mdp/http";
+ *
+ * await using broker = new Broker();
+ * broker.bind();
+ * await using http = new BrokerHttp(broker, { port: 9090 });
+ * console.log(`See ${http.listen()}`);
+ * await broker.run();
+ * ```
+ *
+ * @module
+ */
+
+import type { Broker } from "../broker.ts";
+import { Client, type ClientOptions } from "../client.ts";
+import { MdpError, StateError } from "../errors.ts";
+import { VERSION } from "./build.ts";
+import { PROMETHEUS_TEXT } from "./exposition.ts";
+import { Feed } from "./feed.ts";
+import { Gateway, type GatewayOptions } from "./gateway.ts";
+import { Health } from "./health.ts";
+import { LagMeter } from "./lag.ts";
+import { Metrics } from "./metrics.ts";
+import { page } from "./page.ts";
+import { respond, respondError, respondJson } from "./responses.ts";
+
+export type { GatewayOptions } from "./gateway.ts";
+
+/** Options of {@linkcode BrokerHttp}. */
+export interface HttpOptions {
+  /**
+   * The address to listen at: `"0.0.0.0"` and `"::"` are all of the machine's. There is no
+   * authentication: who reaches it sees all, and with the gateway may call all services.
+   * @default {"127.0.0.1"}
+   */
+  hostname?: string;
+  /**
+   * The port; 0 is a free one.
+   * @default {0}
+   */
+  port?: number;
+  /**
+   * Whether services can be called by `POST /services/NAME`, and how.
+   * @default {false}
+   */
+  gateway?: boolean | GatewayOptions;
+  /**
+   * How to reach the broker, for the gateway and for `/healthz`, which send it requests as others
+   * do.
+   * @default {the first of the broker's endpoints, in the multiplexed dialect}
+   */
+  client?: ClientOptions;
+}
+
+/** How long answers under way have to come to their end at a close, in ms. */
+const GRACE = 1_000;
+const SERVICES = "/services/";
+
+/**
+ * A broker seen over HTTP. It knows of the broker what any program that embeds one does.
+ *
+ * - `GET /`: a page that shows what the broker does, as it does it
+ * - `GET /metrics`: its figures, for Prometheus
+ * - `GET /healthz`, `GET /readyz`: whether it lives, and is ready for clients and workers
+ * - `GET /status.json`: its figures in JSON
+ * - `GET /events`: what the page shows, as a server-sent stream
+ * - `POST /services/NAME`: calls a service, if the gateway is on
+ *
+ * @example In a server of one's own
+ * ```ts no-eval
+ * import { Broker } from "@majortomo/mdp/broker";
+ * import { BrokerHttp } from "@majortomo/mdp/http";
+ *
+ * await using broker = new Broker();
+ * broker.run();
+ * await using http = new BrokerHttp(broker, { gateway: { origins: ["https://example.org"] } });
+ * await Deno.serve({ port: 8000 }, http.handle).finished;
+ * ```
+ */
+export class BrokerHttp implements AsyncDisposable {
+  readonly #broker: Broker;
+  readonly #hostname: string;
+  readonly #port: number;
+  readonly #clientOptions: ClientOptions;
+  readonly #lag = new LagMeter();
+  readonly #gateway: Gateway | undefined;
+  readonly #health: Health;
+  readonly #metrics: Metrics;
+  readonly #feed: Feed;
+  readonly #views: Readonly<Record<string, () => Response | Promise<Response>>> = {
+    "/": () => page(),
+    "/metrics": () => respond(this.#metrics.write(), PROMETHEUS_TEXT),
+    "/healthz": () => this.#health.live(),
+    "/readyz": () => this.#health.ready(),
+    "/status.json": () => respondJson(this.#feed.status()),
+    "/events": () => this.#feed.open(),
+  };
+  #client: Client | undefined;
+  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  readonly #abort = new AbortController();
+  #closing: Promise<void> | undefined;
+
+  /**
+   * Nothing is listened at yet; but from now on the broker is looked at, once a second.
+   *
+   * @param broker The broker, which may be bound and run before or after.
+   * @param options See {@linkcode HttpOptions}.
+   * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
+   * range.
+   */
+  constructor(broker: Broker, options: HttpOptions = {}) {
+    const { hostname = "127.0.0.1", port = 0, gateway = false, client = {} } = options;
+    if (typeof hostname !== "string") {
+      throw new TypeError(`hostname must be a string, got ${hostname}`);
+    }
+    if (typeof port !== "number") throw new TypeError(`port must be a number, got ${port}`);
+    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+      throw new RangeError(`port must be a whole number from 0 to 65535, got ${port}`);
+    }
+    if (typeof gateway !== "boolean" && (typeof gateway !== "object" || gateway === null)) {
+      throw new TypeError(`gateway must be true, false or options, got ${gateway}`);
+    }
+    this.#broker = broker;
+    this.#hostname = hostname;
+    this.#port = port;
+    this.#clientOptions = client;
+    const reach = () => this.#reach();
+    if (gateway !== false) this.#gateway = new Gateway(reach, gateway === true ? {} : gateway);
+    this.#health = new Health(broker, reach);
+    this.#metrics = new Metrics(broker, this.#lag, this.#gateway);
+    this.#feed = new Feed(broker, this.#lag);
+    this.#lag.start();
+  }
+
+  /**
+   * Listens, and answers from now on.
+   *
+   * @returns The address, e.g. `"http://127.0.0.1:9090/"`.
+   * @throws {MdpError} If it cannot listen there, or `--allow-net` is missing.
+   * @throws {StateError} If it does already, or is closed.
+   */
+  listen(): string {
+    if (this.#closing !== undefined) throw new StateError("The HTTP side is closed");
+    if (this.#server !== undefined) throw new StateError("The HTTP side listens already");
+    const [hostname, port] = [this.#hostname, this.#port];
+    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    // Asked first, since at a terminal Deno would prompt for the permission.
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+      throw new MdpError(
+        `Listening on "http://${host}" needs the permission --allow-net: run deno with ` +
+          `--allow-net=${host}`,
+      );
+    }
+    try {
+      this.#server = Deno.serve({
+        hostname,
+        port,
+        signal: this.#abort.signal,
+        onListen: () => {},
+        onError,
+      }, this.handle);
+    } catch (error) {
+      const { message } = error as Error;
+      throw new MdpError(`Cannot listen on "http://${host}": ${message}`, { cause: error });
+    }
+    return `http://${host.slice(0, host.lastIndexOf(":"))}:${this.#server.addr.port}/`;
+  }
+
+  /**
+   * Answers a request: to be called by a server of one's own, for all requests or those for a
+   * folder, from whose path the folder's name has been taken.
+   *
+   * @param request The request.
+   * @returns The answer.
+   */
+  readonly handle = async (request: Request): Promise<Response> => {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith(SERVICES)) {
+      if (this.#gateway !== undefined) {
+        return await this.#gateway.handle(request, pathname.slice(SERVICES.length));
+      }
+      return respondError(404, "The gateway is off: start the broker with --gateway");
+    }
+    if (!Object.hasOwn(this.#views, pathname)) {
+      const paths = Object.keys(this.#views).join(", ");
+      return respondError(404, `There is no ${pathname} here, only ${paths}`);
+    }
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      const message = `Expected GET, but got ${request.method}`;
+      return respondError(405, message, { allow: "GET, HEAD" });
+    }
+    const response = await this.#views[pathname]!();
+    if (request.method === "GET") return response;
+    await response.body?.cancel();
+    return new Response(null, response);
+  };
+
+  /**
+   * Stops to listen and to look at the broker; the broker goes on. Answers under way have a second
+   * to come to their end.
+   *
+   * @returns A promise of the end, the same for each call.
+   */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  /** `close()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#lag.stop();
+    this.#feed.close();
+    if (this.#server !== undefined) {
+      const timer = setTimeout(() => this.#abort.abort(), GRACE);
+      await this.#server.shutdown();
+      clearTimeout(timer);
+    }
+    await this.#client?.close();
+  }
+
+  /** The client, made when it is needed first: by then the broker's endpoints are known. */
+  #reach(): Client {
+    if (!this.#broker.isBound) throw new StateError("The broker does not listen");
+    const [broker] = this.#broker.endpoints.toSorted((a, b) => distance(a) - distance(b));
+    return this.#client ??= new Client({
+      broker: reachable(broker!),
+      dialect: "multiplexed",
+      maxInFlight: 10_000,
+      ...this.#clientOptions,
+    });
+  }
+}
+
+/** Of several ways to the broker in the same process the shortest is taken. */
+function distance(endpoint: string): number {
+  return ["inproc:", "ipc:"].findIndex((scheme) => endpoint.startsWith(scheme)) >>> 0;
+}
+
+/** Where to connect to what listens at all addresses. */
+function reachable(endpoint: string): string {
+  return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+}
+
+function onError(error: unknown): Response {
+  return respondError(500, `Majortomo ${VERSION} has failed: ${(error as Error).message}`);
+}

@@ -1,0 +1,261 @@
+import assert from "node:assert/strict";
+import { ServiceError } from "../client.ts";
+import { eventually, HttpStage } from "./http_stage.ts";
+import { RawSocket } from "./raw.ts";
+
+/** Calls a service over HTTP. */
+function call(
+  stage: HttpStage,
+  name: string,
+  body: BodyInit = "",
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(`${stage.url}services/${name}`, { method: "POST", body, headers });
+}
+
+/** Why an answer is none. */
+async function reason(response: Response): Promise<[status: number, message: string]> {
+  const { error } = await response.json();
+  assert.equal(error.code, response.status);
+  return [response.status, error.message];
+}
+
+const bytes = (...values: number[]) => new Uint8Array(values);
+
+Deno.test("`POST /services/NAME` answers with the FINAL of one frame as it is", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("echo", (request) => request.frames);
+  const body = bytes(0, 255, 13, 10, 0);
+  const response = await call(stage, "echo", body);
+  assert.equal(response.status, 200);
+  assert.equal(response.headers.get("content-type"), "application/octet-stream");
+  assert.match(response.headers.get("content-security-policy")!, /^sandbox/);
+  assert.deepEqual(await response.bytes(), body);
+  assert.deepEqual(await (await call(stage, "echo")).bytes(), bytes());
+});
+
+Deno.test("`POST /services/NAME` takes and gives several frames as multipart/form-data", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("echo", (request) => request.frames);
+  const form = new FormData();
+  form.append("a", "text ü");
+  form.append("b", new Blob([bytes(0, 255, 13, 10)]));
+  form.append("c", "");
+  const response = await call(stage, "echo", form);
+  assert.equal(response.status, 200);
+  const frames = (await response.formData()).getAll("frame") as File[];
+  const contents = await Promise.all(frames.map((frame) => frame.bytes()));
+  assert.deepEqual(contents, [new TextEncoder().encode("text ü"), bytes(0, 255, 13, 10), bytes()]);
+});
+
+Deno.test("`POST /services/NAME` answers 204 to a FINAL without a frame", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await using worker = RawSocket.dealer(stage.endpoint);
+  worker.send("MDPW02", [1], "none");
+  await eventually(() => stage.broker.stats().workers.registered === 1, "the worker joins");
+  const calling = call(stage, "none");
+  const request = await worker.receiveButHeartbeats();
+  worker.send("MDPW02", [4], request[2]!, "");
+  const response = await calling;
+  assert.deepEqual([response.status, await response.text()], [204, ""]);
+});
+
+Deno.test("`POST /services/NAME` tells content types both ways, and passes a trace on", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  let seen: Readonly<Record<string, string>> = {};
+  await stage.worker("json", async (request) => {
+    seen = request.headers;
+    await request.final(`{"a":1}`, { headers: { "content-type": "application/json" } });
+  });
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const response = await call(stage, "json", "x", { "content-type": "text/plain", traceparent });
+  assert.equal(response.headers.get("content-type"), "application/json");
+  assert.deepEqual(await response.json(), { a: 1 });
+  assert.deepEqual(seen, { "content-type": "text/plain", traceparent });
+});
+
+Deno.test("`POST /services/NAME` streams PARTIALs as they come", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  const gate = Promise.withResolvers<void>();
+  await stage.worker("parts", async function* () {
+    yield "one ";
+    await gate.promise;
+    yield [];
+    yield ["two ", "three "];
+    return "end";
+  });
+  const response = await call(stage, "parts");
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  assert.equal((await reader.read()).value, "one ");
+  gate.resolve();
+  let rest = "";
+  for (let chunk; !(chunk = await reader.read()).done;) rest += chunk.value;
+  assert.equal(rest, "two three end");
+});
+
+Deno.test("`POST /services/NAME` streams server-sent events to whoever accepts them", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("parts", async function* (request) {
+    yield "one";
+    yield ["two\n", bytes(255)];
+    if (request.text() === "fail") throw new ServiceError(422, "No more");
+    return await Promise.resolve("end");
+  });
+  const events = async (body: string) => {
+    const response = await call(stage, "parts", body, { accept: "text/event-stream" });
+    assert.equal(response.headers.get("content-type"), "text/event-stream");
+    return (await response.text()).trim().split("\n\n");
+  };
+  const partials = [
+    `event: partial\ndata: {"frames":["one"]}`,
+    `event: partial\ndata: {"frames":["two\\n",{"base64":"/w=="}]}`,
+  ];
+  assert.deepEqual(await events(""), [...partials, `event: final\ndata: {"frames":["end"]}`]);
+  assert.deepEqual(await events("fail"), [
+    ...partials,
+    `event: error\ndata: {"code":422,"message":"No more"}`,
+  ]);
+});
+
+Deno.test("`POST /services/NAME` breaks off when the reply fails after a PARTIAL", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("parts", async function* () {
+    yield "one";
+    await Promise.resolve();
+    throw new ServiceError(422, "No more");
+  });
+  const response = await call(stage, "parts");
+  assert.equal(response.status, 200);
+  await assert.rejects(response.text());
+  await eventually(
+    async () => (await stage.metrics()).get("majortomo_gateway_requests_in_flight") === 0,
+    "the call is over",
+  );
+});
+
+Deno.test("`POST /services/NAME` says why there is no reply", async () => {
+  await using stage = new HttpStage({ gateway: { maxContentSize: 10 } });
+  await stage.worker("slow", () => new Promise(() => {}));
+  await stage.worker("fail", () => {
+    throw new ServiceError(422, "Division by zero", new TextEncoder().encode("a / b"));
+  });
+  const answer = async (
+    ...args: Parameters<typeof call> extends [unknown, ...infer R] ? R : never
+  ) => await reason(await call(stage, ...args));
+  assert.deepEqual(await answer("nobody"), [404, "No worker serves this"]);
+  assert.deepEqual(await answer("fail"), [422, "Division by zero"]);
+  const { error } = await (await call(stage, "fail")).json();
+  assert.equal(error.details, "a / b");
+  assert.equal((await answer("slow", "", { "x-timeout": "50ms" }))[0], 504);
+  for (const timeout of ["soon", "0", "-1", "9999h"]) {
+    const [status, message] = await answer("slow", "", { "x-timeout": timeout });
+    assert.equal(status, 400);
+    assert.match(message, /^Expected seconds such as 2\.5, .* in X-Timeout, but got /);
+  }
+  assert.equal((await answer("slow", "12345678901"))[0], 413);
+  assert.deepEqual(await answer(""), [400, "Expected the name of a service in /services/NAME"]);
+  assert.equal((await answer("slow", "x", { "content-type": "multipart/mixed" }))[0], 415);
+  assert.equal(
+    (await answer("slow", "x", { "content-type": "multipart/form-data; boundary=b" }))[0],
+    400,
+  );
+  const get = await fetch(`${stage.url}services/slow`);
+  assert.equal(get.headers.get("allow"), "POST");
+  assert.deepEqual(await reason(get), [405, "Services are called by POST, and not by GET"]);
+});
+
+Deno.test("`POST /services/NAME` answers 503 while the broker drains", async () => {
+  await using stage = new HttpStage({ gateway: true }, { drain: 60_000 });
+  const gate = Promise.withResolvers<void>();
+  await stage.worker("slow", async () => {
+    await gate.promise;
+    return "done";
+  });
+  const running = call(stage, "slow");
+  await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
+  const closed = stage.broker.close();
+  const [status] = await reason(await call(stage, "slow", "", { "x-timeout": "5s" }));
+  assert.equal(status, 503);
+  gate.resolve();
+  assert.equal(await (await running).text(), "done");
+  await closed;
+  assert.deepEqual(await reason(await call(stage, "slow")), [503, "The broker does not listen"]);
+});
+
+Deno.test("`POST /services/NAME` tells the worker when the caller hangs up", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  const cancelled = Promise.withResolvers<void>();
+  await stage.worker("slow", async (request) => {
+    if (request.text() === "parts") await request.partial("one");
+    request.signal.addEventListener("abort", () => cancelled.resolve());
+    await new Promise(() => {});
+  }, { concurrency: 2 });
+  const controller = new AbortController();
+  const url = `${stage.url}services/slow`;
+  const waiting = fetch(url, { method: "POST", body: "", signal: controller.signal });
+  await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
+  controller.abort();
+  await assert.rejects(waiting);
+  await cancelled.promise;
+
+  const response = await fetch(url, { method: "POST", body: "parts" });
+  await response.body!.cancel();
+  await eventually(() => stage.broker.stats().dropped.cancelled === 2, "both are cancelled");
+  await eventually(
+    async () => (await stage.metrics()).get("majortomo_gateway_requests_in_flight") === 0,
+    "no call is under way",
+  );
+});
+
+Deno.test("`POST /services/NAME` takes names that are escaped, of any bytes", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker(bytes(0xff, 0x2f), () => "bytes");
+  await stage.worker("a b/ü%", () => "text");
+  assert.equal(await (await call(stage, "%FF%2f")).text(), "bytes");
+  assert.equal(await (await call(stage, encodeURIComponent("a b/ü%"))).text(), "text");
+});
+
+Deno.test("`POST /services/NAME` refuses web pages of other origins, unless they are named", async () => {
+  await using stage = new HttpStage({ gateway: { origins: ["https://example.org"] } });
+  await stage.worker("echo", (request) => request.frames);
+  const { host } = new URL(stage.url);
+  const from = (origin: string) => call(stage, "echo", "x", { origin });
+  for (
+    const origin of ["https://example.com", "http://example.org", "null", "http://127.0.0.1:1"]
+  ) {
+    const [status, message] = await reason(await from(origin));
+    assert.equal(status, 403, origin);
+    assert.ok(message.includes(origin), message);
+  }
+  const own = await from(`http://${host}`);
+  assert.deepEqual([own.status, await own.text()], [200, "x"]);
+  assert.equal(own.headers.get("access-control-allow-origin"), null);
+  const named = await from("https://example.org");
+  assert.deepEqual([named.status, await named.text()], [200, "x"]);
+  assert.equal(named.headers.get("access-control-allow-origin"), "https://example.org");
+  const asked = await fetch(`${stage.url}services/echo`, {
+    method: "OPTIONS",
+    headers: { origin: "https://example.org", "access-control-request-method": "POST" },
+  });
+  assert.equal(asked.status, 204);
+  assert.match(asked.headers.get("access-control-allow-headers")!, /x-timeout/);
+});
+
+Deno.test("`POST /services/NAME` refuses pages that a name of theirs has brought to this address", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  // As after DNS rebinding: the name is the page's, and the address the gateway's.
+  const request = new Request("http://evil.example:9090/services/echo", {
+    method: "POST",
+    headers: { origin: "http://evil.example:9090", host: "evil.example:9090" },
+  });
+  assert.equal((await stage.http.handle(request)).status, 403);
+});
+
+Deno.test("`GET /metrics` counts the gateway's calls by status", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("echo", (request) => request.frames);
+  for (const name of ["echo", "echo", "nobody"]) await (await call(stage, name)).body?.cancel();
+  const metrics = await stage.metrics();
+  assert.equal(metrics.get('majortomo_gateway_requests_total{code="200"}'), 2);
+  assert.equal(metrics.get('majortomo_gateway_requests_total{code="404"}'), 1);
+});

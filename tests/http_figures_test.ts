@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { Broker, type Histogram, type ServiceStats } from "../broker.ts";
+import { quantile, Rates } from "../http/rates.ts";
+import { RecentEvents } from "../http/recent_events.ts";
+import { ServiceTotals } from "../http/service_totals.ts";
+import { eventually } from "./http_stage.ts";
+import { RawSocket } from "./raw.ts";
+
+const STATS = new Broker().stats();
+
+function histogram(...counts: number[]): Histogram {
+  const count = counts.reduce((sum, each) => sum + each, 0);
+  return { bounds: [0.001, 0.002, 0.004], counts, sum: count / 1_000, count };
+}
+
+function service(name: string, figures: Partial<ServiceStats> = {}): ServiceStats {
+  return {
+    name,
+    workers: 1,
+    waiting: 1,
+    credit: 1,
+    inFlight: 0,
+    queued: 0,
+    queuedBytes: 0,
+    accepted: 0,
+    answered: 0,
+    errors: 0,
+    expired: 0,
+    dropped: 0,
+    refused: 0,
+    recovered: 0,
+    partials: 0,
+    wait: histogram(0, 0, 0, 0),
+    serviceTime: histogram(0, 0, 0, 0),
+    ...figures,
+  };
+}
+
+Deno.test("`quantile` is as near as the bounds tell", () => {
+  assert.equal(quantile(histogram(0, 0, 0, 0), 0.5), null);
+  assert.equal(quantile(histogram(10, 0, 0, 0), 0.5), 0.0005);
+  assert.equal(quantile(histogram(0, 10, 0, 0), 1), 0.002);
+  assert.equal(quantile(histogram(5, 0, 5, 0), 0.75), 0.003);
+  assert.equal(quantile(histogram(0, 0, 0, 3), 0.5), 0.004);
+});
+
+Deno.test("`Rates` tells what has happened since the last look", () => {
+  const rates = new Rates(0);
+  rates.look(1_000, STATS, [service("echo")]);
+  const { sample, services } = rates.look(
+    3_000,
+    { ...STATS, accepted: 9, answered: 8, errors: 2 },
+    [
+      service("echo", { accepted: 9, answered: 8, errors: 2, serviceTime: histogram(0, 8, 0, 0) }),
+      service("new", { accepted: 1, expired: 1 }),
+    ],
+  );
+  assert.partialDeepStrictEqual(sample, { answered: 3, failed: 1, p50: 1.5, wait99: null });
+  assert.deepEqual(
+    services.map(({ name, answered, failed, p50 }) => [name, answered, failed, p50]),
+    [["echo", 3, 1, 1.5], ["new", 0, 0.5, null]],
+  );
+});
+
+Deno.test("`Rates` begins anew with a service that was forgotten and has come again", () => {
+  const rates = new Rates(0);
+  rates.look(1_000, STATS, [service("echo", { accepted: 100, answered: 100 })]);
+  const { services } = rates.look(2_000, STATS, [service("echo", { accepted: 2, answered: 2 })]);
+  assert.equal(services[0]!.answered, 2);
+});
+
+/** The counts of each series that `divide` gives. */
+function accepted(services: readonly ServiceStats[]): Record<string, number> {
+  return Object.fromEntries(services.map(({ name, accepted }) => [name, accepted]));
+}
+
+Deno.test("`ServiceTotals` adds up to what the broker counted, whoever is forgotten", () => {
+  const totals = new ServiceTotals();
+  const divide = (all: number, ...services: ServiceStats[]) =>
+    accepted(totals.divide({ ...STATS, accepted: all }, services));
+  assert.deepEqual(divide(0), { other: 0 });
+  assert.deepEqual(
+    divide(12, service("a", { accepted: 7 }), service("b", { accepted: 5 })),
+    { a: 7, b: 5, other: 0 },
+  );
+  // Two more for a before it was forgotten.
+  assert.deepEqual(divide(14, service("b", { accepted: 5 })), { b: 5, other: 2 });
+  // It has come again, and counts from one.
+  const again = divide(15, service("b", { accepted: 5 }), service("a", { accepted: 1 }));
+  assert.deepEqual(again, { a: 1, b: 5, other: 2 });
+  assert.deepEqual(divide(15), { other: 2 });
+});
+
+Deno.test("`ServiceTotals` tells 1000 services apart, which go on being told apart", () => {
+  const totals = new ServiceTotals();
+  const many = Array.from(
+    { length: 1_001 },
+    (_, i) => service(`s${i}`, { accepted: 1, queued: 2 }),
+  );
+  const divide = (services: readonly ServiceStats[]) =>
+    totals.divide({ ...STATS, accepted: 1_001 }, services);
+  const first = divide(many);
+  assert.equal(first.length, 1_001);
+  assert.partialDeepStrictEqual(first.at(-1), {
+    name: "other",
+    accepted: 1,
+    queued: 2,
+    workers: 1,
+  });
+  const reversed = divide(many.toReversed());
+  assert.deepEqual(accepted(reversed), accepted(first));
+});
+
+Deno.test("`ServiceTotals` has names in one series only, of bounded length", () => {
+  const totals = new ServiceTotals();
+  const names = ["other", "same", "same", "x".repeat(201), "x".repeat(200)];
+  const services = names.map((name) => service(name, { accepted: 1 }));
+  assert.deepEqual(
+    accepted(totals.divide({ ...STATS, accepted: 5 }, services)),
+    { same: 1, ["x".repeat(200)]: 1, other: 3 },
+  );
+});
+
+Deno.test("`RecentEvents` tells many of the same at once as one", async () => {
+  await using broker = new Broker({ bind: "tcp://127.0.0.1:*", maxQueue: 0 });
+  const [endpoint] = broker.bind();
+  using recent = new RecentEvents(broker);
+  await using client = RawSocket.dealer(endpoint!);
+  for (let i = 0; i < 100; i++) client.send("MDPC02", [1], "a", "hello");
+  client.send("MDPC02", [1], "b", "hello");
+  await eventually(() => broker.stats().refused.queueFull === 101, "all are refused");
+  const shown = recent.all.map((
+    { type, service, reason, count },
+  ) => [type, service, reason, count]);
+  assert.deepEqual(shown, [
+    ["request refused", "a", "queueFull", 100],
+    ["request refused", "b", "queueFull", 1],
+  ]);
+  assert.equal(recent.takeChanged().length, 2);
+  assert.equal(recent.takeChanged().length, 0);
+
+  for (let i = 0; i < 300; i++) client.send("MDPC02", [1], `s${i}`, "hello");
+  await eventually(() => broker.stats().refused.queueFull === 401, "all are refused");
+  assert.equal(recent.all.length, 200);
+  assert.equal(recent.all.at(-1)!.service, "s299");
+});

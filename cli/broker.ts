@@ -12,8 +12,8 @@
  * It exits with 0 after it was stopped, 1 if it cannot listen or open libzmq, 2 if the options
  * or the configuration file are wrong.
  *
- * `--config` needs the permission `--allow-read`, and the environment variable
- * `MAJORTOMO_LIBZMQ`, which names another libzmq, `--allow-env=MAJORTOMO_LIBZMQ`.
+ * `--config` needs the permission `--allow-read`, `--http` `--allow-net`, and the environment
+ * variable `MAJORTOMO_LIBZMQ`, which names another libzmq, `--allow-env=MAJORTOMO_LIBZMQ`.
  *
  * @module
  */
@@ -29,6 +29,7 @@ import { merge, type Settings, VALUES } from "./broker_options.ts";
 import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
 import { type Config, NO_CONFIG, readConfig } from "./config.ts";
 import { cliLogger, configureLogging, type LogSettings } from "./logging.ts";
+import { serveHttp } from "./http.ts";
 import { stopSignal } from "./signals.ts";
 import { warmUp } from "./warm_up.ts";
 
@@ -112,6 +113,24 @@ Default: 3.`,
       description: message`When stopped, give work in flight so long to end. Default: 0.`,
     }),
   ),
+  http: optional(
+    option("--http", VALUES.http, {
+      description: message`Serve a live page, metrics and health over HTTP there; a port alone is \
+one of loopback. Default: not at all.`,
+    }),
+  ),
+  gateway: optional(
+    flag("--gateway", {
+      description: message`With --http: let services be called by POST /services/NAME.`,
+    }),
+  ),
+  gatewayOrigin: optional(multiple(
+    option("--gateway-origin", VALUES.gatewayOrigin, {
+      description: message`With --gateway: let web pages of that origin call services, too; can be \
+repeated, and * is all of them.`,
+    }),
+    { min: 1 },
+  )),
   config: optional(
     option("-c", "--config", string({ metavar: "FILE" }), {
       description: message`A configuration file in YAML. What the command line says comes first.`,
@@ -144,22 +163,26 @@ export function main(args: readonly string[]): Promise<number> {
 
     using stop = stopSignal();
     const broker = new Broker({ ...settings, bind: settings.bindUrl });
-    let endpoints;
+    let endpoints, http;
     try {
       // Before the log is configured, as the broker would log there what is said below.
       endpoints = broker.bind();
+      http = await serveHttp(broker, settings);
     } catch (error) {
       if (!(error instanceof MdpError)) throw error;
       configureLogging(NAME, log);
       cliLogger.fatal(error.message);
+      await broker.close();
       return EXIT.failure;
     }
     configureLogging(NAME, log);
-    for (const endpoint of endpoints) cliLogger.info(`Listening on ${endpoint}`, { endpoint });
+    const listening = http === undefined ? endpoints : [...endpoints, http.url];
+    for (const endpoint of listening) cliLogger.info(`Listening on ${endpoint}`, { endpoint });
     if (config.ignored.length > 0) {
       cliLogger.warn(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`);
     }
     await Promise.all([broker.run(stop), warmUp(stop.signal)]);
+    await http?.close();
     return EXIT.ok;
   });
 }
@@ -171,7 +194,8 @@ function logSettings(given: Settings, { settings, logging }: Config): LogSetting
   return {
     level: level(given) ?? logging.level ?? level(settings) ?? "warning",
     format: given.logFormat ?? logging.format ?? settings.logFormat ?? "text",
-    levels: logging.levels,
+    // The only client here is that of the HTTP side, whose broker cannot be lost but by its end.
+    levels: { "majortomo.client": "fatal", ...logging.levels },
   };
 }
 

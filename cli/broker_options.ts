@@ -9,12 +9,27 @@ import { choice } from "@optique/core/valueparser";
 import type { BrokerOptions } from "../options.ts";
 import { UsageError } from "./command_line.ts";
 import { LOG_FORMATS, type LogFormat } from "./logging.ts";
-import { byteSize, count, duration, endpoint, inSeconds } from "./values.ts";
+import {
+  byteSize,
+  count,
+  duration,
+  endpoint,
+  type HttpAddress,
+  httpAddress,
+  inSeconds,
+  origin,
+} from "./values.ts";
 
 /** What was given, in one place or the other. Durations are in ms. */
 export interface Settings extends Omit<BrokerOptions, "bind" | "linger" | "sendHighWaterMark"> {
   /** `--bind-url`: the endpoints to listen at. */
   bindUrl?: readonly string[];
+  /** `--http`: where to serve HTTP. */
+  http?: HttpAddress;
+  /** `--gateway`: whether services can be called over HTTP. */
+  gateway?: boolean;
+  /** `--gateway-origin`: the origins of web pages that may call them. */
+  gatewayOrigin?: readonly string[];
   /** `--verbose`: log from info up. */
   verbose?: boolean;
   /** `--debug`: log from debug up. */
@@ -37,6 +52,8 @@ export const VALUES = {
   maxTotalQueueBytes: byteSize(0),
   maxMessageSize: byteSize(1),
   drain: duration(0),
+  http: httpAddress(),
+  gatewayOrigin: origin(),
   logFormat: choice(LOG_FORMATS, { metavar: "FORMAT" }),
 };
 
@@ -74,6 +91,15 @@ export function merge(given: Settings, file: Settings, path: string): Settings {
       `${show("heartbeatTimeout")} must be a multiple of ${show("heartbeatInterval")}: ` +
         `use for example ${fitting}`,
     );
+  }
+  if (settings.http === undefined && (settings.gateway || settings.gatewayOrigin !== undefined)) {
+    const name = settings.gateway ? "gateway" : "gatewayOrigin";
+    const origin = given[name] === undefined ? ` (in ${path})` : "";
+    throw new UsageError(`${optionName(name)}${origin} needs --http: use for example --http 9090`);
+  }
+  if (settings.gatewayOrigin !== undefined && !settings.gateway) {
+    const origin = given.gatewayOrigin === undefined ? ` (in ${path})` : "";
+    throw new UsageError(`${optionName("gatewayOrigin")}${origin} needs --gateway`);
   }
   return settings;
 }

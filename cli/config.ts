@@ -130,6 +130,16 @@ function as<T>(parser: ValueParser<"sync", T>) {
   );
 }
 
+/** Reads one value, or several in a list. */
+function oneOrMore<T>(parser: ValueParser<"sync", T>, what: string) {
+  return v.pipe(
+    v.unknown(),
+    v.transform((value) => Array.isArray(value) ? value : [value]),
+    v.array(as(parser)),
+    v.nonEmpty(`Expected at least one ${what}, but got an empty list`),
+  );
+}
+
 const flag = v.boolean(({ input }) => `Expected true or false, but got ${JSON.stringify(input)}`);
 
 /** The names of levels here and in Python, and what they are here. */
@@ -170,12 +180,7 @@ const LOGGING = v.strictObject({
 }, expectedMapping);
 
 const SCHEMA = v.strictObject({
-  bindUrl: v.optional(v.pipe(
-    v.unknown(),
-    v.transform((value) => Array.isArray(value) ? value : [value]),
-    v.array(as(VALUES.bindUrl)),
-    v.nonEmpty("Expected at least one endpoint, but got an empty list"),
-  )),
+  bindUrl: v.optional(oneOrMore(VALUES.bindUrl, "endpoint")),
   heartbeatInterval: v.optional(as(VALUES.heartbeatInterval)),
   heartbeatTimeout: v.optional(as(VALUES.heartbeatTimeout)),
   busyWorkerTimeout: v.optional(as(VALUES.busyWorkerTimeout)),
@@ -187,6 +192,9 @@ const SCHEMA = v.strictObject({
   maxTotalQueueBytes: v.optional(as(VALUES.maxTotalQueueBytes)),
   maxMessageSize: v.optional(as(VALUES.maxMessageSize)),
   drain: v.optional(as(VALUES.drain)),
+  http: v.optional(as(VALUES.http)),
+  gateway: v.optional(flag),
+  gatewayOrigin: v.optional(oneOrMore(VALUES.gatewayOrigin, "origin")),
   logFormat: v.optional(as(VALUES.logFormat)),
   verbose: v.optional(flag),
   debug: v.optional(flag),

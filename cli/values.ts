@@ -9,6 +9,7 @@ import { type Message, message, text } from "@optique/core/message";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { choice, fileSize, integer, string, type ValueParser } from "@optique/core/valueparser";
 import { DURATION_FORMS, parseDuration } from "../durations.ts";
+import { isOrigin } from "../http/origins.ts";
 import { DEFAULT_ENDPOINT, type DialectOption, resolveBrokerOptions } from "../options.ts";
 
 /** What a timer can hold, in ms. */
@@ -149,4 +150,63 @@ export function service(metavar: NonEmptyString): ValueParser<"sync", string> {
     pattern: /./s,
     errors: { patternMismatch: message`Expected a name, but got none.` },
   });
+}
+
+/** Where to serve HTTP. */
+export interface HttpAddress {
+  /** The address, or a name of it. */
+  hostname: string;
+  /** The port; 0 is a free one. */
+  port: number;
+}
+
+/**
+ * Where to serve HTTP: `HOST:PORT`, or the port alone, which is one of loopback.
+ *
+ * @returns A parser of such addresses.
+ */
+export function httpAddress(): ValueParser<"sync", HttpAddress> {
+  return {
+    mode: "sync",
+    metavar: "HOST:PORT",
+    placeholder: { hostname: "127.0.0.1", port: 0 },
+    parse(input) {
+      const [, host = "", port = ""] =
+        /^(?:(\[[\da-f:.]+\]|\*|[\w.-]+)?:)?(\d{1,5}|\*)$/i.exec(input.trim()) ?? [];
+      if (port !== "" && Number(port === "*" ? 0 : port) <= 65_535) {
+        const hostname = host === "*" ? "0.0.0.0" : host.replace(/[[\]]/g, "") || "127.0.0.1";
+        return { success: true, value: { hostname, port: port === "*" ? 0 : Number(port) } };
+      }
+      return {
+        success: false,
+        error:
+          message`Expected HOST:PORT such as 127.0.0.1:9090, or a port of loopback such as 9090, \
+but got ${input}.`,
+      };
+    },
+    format: ({ hostname, port }) =>
+      `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,
+  };
+}
+
+/**
+ * The origin of web pages: whatever the gateway takes.
+ *
+ * @returns A parser of origins.
+ */
+export function origin(): ValueParser<"sync", string> {
+  return {
+    mode: "sync",
+    metavar: "ORIGIN",
+    placeholder: "*",
+    parse(input) {
+      if (isOrigin(input)) return { success: true, value: input };
+      return {
+        success: false,
+        error:
+          message`Expected an origin such as https://example.org, or * for any, but got ${input}.`,
+      };
+    },
+    format: (value) => value,
+  };
 }

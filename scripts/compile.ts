@@ -40,6 +40,7 @@ export async function compile(output: string): Promise<boolean> {
     imports: { ...manifest.imports, "npm:zeromq@^6.8.0/package.json": MANIFEST.href },
     compilerOptions: manifest.compilerOptions,
     nodeModulesDir: manifest.nodeModulesDir,
+    unstable: manifest.unstable,
   };
   await Deno.writeTextFile(new URL("deno.json", WORK), JSON.stringify(config));
   // A copy, since the project's has npm:zeromq in it and would lose it.
@@ -56,6 +57,8 @@ export async function compile(output: string): Promise<boolean> {
       "--allow-ffi",
       "--allow-read",
       "--allow-env=MAJORTOMO_LIBZMQ",
+      // For --http alone.
+      "--allow-net",
       "--include=zmq/embedded/libzmq.node",
       `--output=${output}`,
       "cli/broker.ts",

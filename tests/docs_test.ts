@@ -14,6 +14,7 @@ const README = await Deno.readTextFile(new URL("README.md", ROOT));
 const PROTOCOL = await Deno.readTextFile(new URL("docs/protocol.md", ROOT));
 const MULTIPLEXED = await Deno.readTextFile(new URL("docs/multiplexed.md", ROOT));
 const REFERENCE = await Deno.readTextFile(new URL("docs/reference.md", ROOT));
+const METRICS = await Deno.readTextFile(new URL("docs/metrics.md", ROOT));
 const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 
 /** The code blocks of a document in a language. */
@@ -148,6 +149,7 @@ Deno.test("documents: tasks, modules and files that they name are there", async 
     ["docs/protocol.md", PROTOCOL],
     ["docs/multiplexed.md", MULTIPLEXED],
     ["docs/reference.md", REFERENCE],
+    ["docs/metrics.md", METRICS],
   ] as const;
   for (const [document, text] of documents) {
     for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {

@@ -29,6 +29,9 @@ Deno.test("`parseConfig` takes every option of the command line when it has its 
     .filter((name) => !["help", "version", "config", "completion"].includes(name));
   const values: Record<string, string> = {
     "bind-url": "[tcp://*:1, ipc:///tmp/x]",
+    http: "127.0.0.1:9090",
+    gateway: "true",
+    "gateway-origin": "https://example.org",
     "log-format": "json",
     verbose: "true",
     debug: "false",
@@ -48,6 +51,9 @@ Deno.test("`parseConfig` takes every option of the command line when it has its 
     maxTotalQueueBytes: 1,
     maxMessageSize: 1,
     drain: 1_000,
+    http: { hostname: "127.0.0.1", port: 9090 },
+    gateway: true,
+    gatewayOrigin: ["https://example.org"],
     logFormat: "json",
     verbose: true,
     debug: false,
@@ -143,7 +149,7 @@ heartbeat-interval?",
     'x.yaml:2: config: Unknown option with the value "other.yaml", expected one of bind-url, \
 heartbeat-interval, heartbeat-timeout, busy-worker-timeout, request-expiry, max-attempts, \
 max-queue, max-queue-bytes, max-total-queue, max-total-queue-bytes, max-message-size, drain, \
-log-format, verbose, debug, logging',
+http, gateway, gateway-origin, log-format, verbose, debug, logging',
   ],
   [
     "bind-url: [tcp://*:1, 5555]",

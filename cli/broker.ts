@@ -7,12 +7,14 @@
  * ```
  *
  * On stderr it says where it listens, one line for each endpoint, and then what goes wrong, with
- * `--verbose` all that it does. SIGTERM or SIGINT stops it in order, a second one at once.
+ * `--verbose` all that it does. SIGTERM or SIGINT stops it in order, a second one at once. With
+ * `--config`, SIGHUP has it read the file again: timeouts, limits and how to log change at once.
  *
  * It exits with 0 after it was stopped, 1 if it cannot listen or open libzmq, 2 if the options
  * or the configuration file are wrong.
  *
- * `--config` needs the permission `--allow-read`, and the environment variable
+ * `--config` needs the permission `--allow-read`, a log file that it names `--allow-write`, and the
+ * environment variable
  * `MAJORTOMO_LIBZMQ`, which names another libzmq, `--allow-env=MAJORTOMO_LIBZMQ`.
  *
  * @module
@@ -29,6 +31,7 @@ import { merge, type Settings, VALUES } from "./broker_options.ts";
 import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
 import { type Config, NO_CONFIG, readConfig } from "./config.ts";
 import { cliLogger, configureLogging, type LogSettings } from "./logging.ts";
+import { Reloader } from "./reload.ts";
 import { stopSignal } from "./signals.ts";
 import { warmUp } from "./warm_up.ts";
 
@@ -140,7 +143,7 @@ export function main(args: readonly string[]): Promise<number> {
     const { config: path, ...given } = parsed;
     const config = path === undefined ? NO_CONFIG : readConfig(path);
     const settings = merge(given, config.settings, path ?? "");
-    const log = logSettings(given, config);
+    const configure = (config: Config) => configureLogging(NAME, logSettings(given, config));
 
     using stop = stopSignal();
     const broker = new Broker({ ...settings, bind: settings.bindUrl });
@@ -150,11 +153,15 @@ export function main(args: readonly string[]): Promise<number> {
       endpoints = broker.bind();
     } catch (error) {
       if (!(error instanceof MdpError)) throw error;
-      configureLogging(NAME, log);
+      configure(config);
       cliLogger.fatal(error.message);
       return EXIT.failure;
     }
-    configureLogging(NAME, log);
+    // Before it says that it listens: who starts it may signal it then.
+    using _ = path === undefined
+      ? undefined
+      : new Reloader(broker, { path, given, settings }, configure).onHangUp();
+    configure(config);
     for (const endpoint of endpoints) cliLogger.info(`Listening on ${endpoint}`, { endpoint });
     if (config.ignored.length > 0) {
       cliLogger.warn(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`);
@@ -172,6 +179,7 @@ function logSettings(given: Settings, { settings, logging }: Config): LogSetting
     level: level(given) ?? logging.level ?? level(settings) ?? "warning",
     format: given.logFormat ?? logging.format ?? settings.logFormat ?? "text",
     levels: logging.levels,
+    sinks: logging.sinks,
   };
 }
 

@@ -52,8 +52,10 @@ import { binaryName } from "./names.ts";
 import {
   type BrokerOptions,
   checkSignal,
+  type LiveBrokerOptions,
   resolveBrokerOptions,
   resolveBuffer,
+  resolveChangedOptions,
   type ResolvedBrokerOptions,
   resolveDrain,
   serviceName,
@@ -78,7 +80,7 @@ export type {
 export type { BrokerStats, ServiceStats, WorkerStats } from "./broker_stats.ts";
 export type { Histogram } from "./routing_times.ts";
 export type { PingAnswer, ServicesAnswer, WorkersAnswer } from "./broker_mmi.ts";
-export type { BrokerOptions } from "./options.ts";
+export type { BrokerOptions, LiveBrokerOptions } from "./options.ts";
 export type { ProtocolErrorKind } from "./errors.ts";
 export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
@@ -133,7 +135,7 @@ export interface CloseOptions {
  * ```
  */
 export class Broker {
-  readonly #options: ResolvedBrokerOptions;
+  #options: ResolvedBrokerOptions;
   readonly #logger: Logger;
   readonly #log: BrokerLog;
   readonly #events: BrokerEvents;
@@ -299,6 +301,34 @@ export class Broker {
   /** `close()`, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /**
+   * Changes options while it runs: timeouts and limits. Those that are not named stay as they are.
+   * What came before is held to the new ones too: a worker that has been silent for longer than a
+   * new timeout is held for dead at once, and a request that has waited too long expires. What is
+   * in a queue stays there, though a new limit may be lower.
+   *
+   * @param options What is to change. `bind`, `maxMessageSize` and `sendHighWaterMark` cannot.
+   * @throws {TypeError} If an option cannot change or has the wrong type, {@linkcode RangeError} if
+   * it is out of range, also together with those that stay. Then none changes.
+   * @throws {StateError} If the broker is closed.
+   *
+   * @example
+   * ```ts
+   * import { Broker } from "@majortomo/mdp/broker";
+   *
+   * const broker = new Broker({ requestExpiry: 60_000 });
+   * broker.reconfigure({ requestExpiry: 10_000, maxQueue: 1_000 });
+   * ```
+   */
+  reconfigure(options: LiveBrokerOptions): void {
+    const changed = resolveChangedOptions(this.#options, options);
+    if (this.#closing !== undefined) throw new StateError("The broker is closed");
+    this.#options = changed;
+    this.#socket?.set("linger", changed.linger);
+    this.#routing.reconfigure(changed, performance.now());
+    if (this.#socket !== undefined) this.#arm();
   }
 
   /** Whether it listens. */

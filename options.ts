@@ -99,6 +99,12 @@ export interface BrokerOptions {
   linger?: number;
 }
 
+/** The options that a broker can only be made with: see {@linkcode Broker.reconfigure}. */
+const FIXED = ["bind", "maxMessageSize", "sendHighWaterMark"] as const;
+
+/** The options of a broker that can change while it runs. */
+export type LiveBrokerOptions = Omit<BrokerOptions, (typeof FIXED)[number]>;
+
 /** Options of a client. */
 export interface ClientOptions {
   /**
@@ -316,6 +322,29 @@ export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBroke
     drain: duration("drain", options.drain, 0),
     linger: duration("linger", options.linger, 500, 0, INT_MAX),
   };
+}
+
+/**
+ * A broker's options with some of them changed.
+ *
+ * @throws {TypeError} For one that cannot change or has the wrong type, {@linkcode RangeError} for
+ * one that is out of range, also together with those that stay.
+ */
+export function resolveChangedOptions(
+  before: ResolvedBrokerOptions,
+  changes: LiveBrokerOptions,
+): ResolvedBrokerOptions {
+  if (typeof changes !== "object" || changes === null) {
+    throw new TypeError(`A broker's options are an object, got ${show(changes)}`);
+  }
+  for (const name of FIXED) {
+    if ((changes as BrokerOptions)[name] === undefined) continue;
+    throw new TypeError(
+      `${name} cannot change while a broker runs, got ${show((changes as BrokerOptions)[name])}`,
+    );
+  }
+  const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+  return resolveBrokerOptions({ ...before, ...Object.fromEntries(given) });
 }
 
 /** The same for a client's options, which may be the endpoint or endpoints alone. */

@@ -83,7 +83,7 @@ const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
 /** The state machine of one broker. */
 export class Routing<B> {
   readonly #shell: Shell<B>;
-  readonly #options: RoutingOptions;
+  #options: RoutingOptions;
   readonly #services = new Map<string, Service<B>>();
   readonly #workers = new Map<string, Worker<B>>();
   readonly #clients = new Map<string, Client<B>>();
@@ -448,6 +448,26 @@ export class Routing<B> {
     }
     for (const service of [...this.#services.values()]) this.#forgetIfIdle(service);
     for (const client of clients) this.#shell.controlClient(client, "disconnect");
+  }
+
+  /** Other rules hold from now on: what is due by them is due by when it came, not by now. */
+  reconfigure(options: RoutingOptions, now: number): void {
+    this.#options = options;
+    for (const worker of this.#workers.values()) this.#watch(worker);
+    for (const client of this.#clients.values()) {
+      if (client.day === undefined) continue;
+      this.#deadlines.schedule(client, client.heardAt + options.heartbeatTimeout);
+    }
+    for (const service of this.#services.values()) {
+      if (service.serving > 0) continue;
+      this.#deadlines.cancel(service);
+      for (const queue of service.turns) {
+        for (const request of queue.requests) {
+          const expiry = Math.max(request.arrivedAt, service.emptySince) + options.requestExpiry;
+          this.#schedule(request, Math.min(Math.max(now, expiry), request.expiresAt));
+        }
+      }
+    }
   }
 
   // ---- MMI, RFC 8 ----

@@ -7,13 +7,15 @@
  * ```
  *
  * On stderr it says where it listens, one line for each endpoint, and then what goes wrong, with
- * `--verbose` all that it does. SIGTERM or SIGINT stops it in order, a second one at once.
+ * `--verbose` all that it does. SIGTERM or SIGINT stops it in order, a second one at once. With
+ * `--config`, SIGHUP has it read the file again: timeouts, limits and how to log change at once.
  *
  * It exits with 0 after it was stopped, 1 if it cannot listen or open libzmq, 2 if the options
  * or the configuration file are wrong.
  *
- * `--config` needs the permission `--allow-read`, `--http` `--allow-net`, and the environment
- * variable `MAJORTOMO_LIBZMQ`, which names another libzmq, `--allow-env=MAJORTOMO_LIBZMQ`.
+ * `--config` needs the permission `--allow-read`, a log file that it names `--allow-write`,
+ * `--http` `--allow-net`, and the environment variable `MAJORTOMO_LIBZMQ`, which names another
+ * libzmq, `--allow-env=MAJORTOMO_LIBZMQ`.
  *
  * @module
  */
@@ -27,7 +29,7 @@ import { Broker } from "../broker.ts";
 import { MdpError } from "../errors.ts";
 import { merge, type Settings, VALUES } from "./broker_options.ts";
 import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
-import { type Config, NO_CONFIG, readConfig } from "./config.ts";
+import type { Config } from "./config.ts";
 import { cliLogger, configureLogging, type LogSettings } from "./logging.ts";
 import { serveHttp } from "./http.ts";
 import { stopSignal } from "./signals.ts";
@@ -146,6 +148,14 @@ Default: text.`,
   debug: optional(flag("-D", "--debug", { description: message`Log in detail.` })),
 });
 
+/** What no configuration file says. */
+const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] };
+
+/** Loads what reads YAML only where there is some: 14 MiB and 30 ms of the start. */
+async function readConfig(path: string): Promise<Config> {
+  return (await import("./config.ts")).readConfig(path);
+}
+
 /**
  * Runs the broker until it is stopped by a signal.
  *
@@ -157,9 +167,9 @@ export function main(args: readonly string[]): Promise<number> {
     const parsed = parseArguments(OPTIONS, PROGRAM, args);
     if (parsed === undefined) return EXIT.ok;
     const { config: path, ...given } = parsed;
-    const config = path === undefined ? NO_CONFIG : readConfig(path);
+    const config = path === undefined ? NO_CONFIG : await readConfig(path);
     const settings = merge(given, config.settings, path ?? "");
-    const log = logSettings(given, config);
+    const configure = (config: Config) => configureLogging(NAME, logSettings(given, config));
 
     using stop = stopSignal();
     const broker = new Broker({ ...settings, bind: settings.bindUrl });
@@ -170,12 +180,17 @@ export function main(args: readonly string[]): Promise<number> {
       http = await serveHttp(broker, settings);
     } catch (error) {
       if (!(error instanceof MdpError)) throw error;
-      configureLogging(NAME, log);
+      configure(config);
       cliLogger.fatal(error.message);
       await broker.close();
       return EXIT.failure;
     }
-    configureLogging(NAME, log);
+    // Before it says that it listens: who starts it may signal it then.
+    using _ = path === undefined
+      ? undefined
+      : new (await import("./reload.ts")).Reloader(broker, { path, given, settings }, configure)
+        .onHangUp();
+    configure(config);
     const listening = http === undefined ? endpoints : [...endpoints, http.url];
     for (const endpoint of listening) cliLogger.info(`Listening on ${endpoint}`, { endpoint });
     if (config.ignored.length > 0) {
@@ -196,6 +211,7 @@ function logSettings(given: Settings, { settings, logging }: Config): LogSetting
     format: given.logFormat ?? logging.format ?? settings.logFormat ?? "text",
     // The only client here is that of the HTTP side, whose broker cannot be lost but by its end.
     levels: { "majortomo.client": "fatal", ...logging.levels },
+    sinks: logging.sinks,
   };
 }
 

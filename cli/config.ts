@@ -14,6 +14,11 @@
  *   format: json
  *   levels:
  *     majortomo.broker: debug
+ *   sinks:
+ *     - stderr
+ *     - to: /var/log/majortomo/broker.log
+ *       level: warning
+ *       format: text
  * ```
  *
  * @module
@@ -28,20 +33,25 @@ import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } fr
 import { kebabCase, type Settings, VALUES } from "./broker_options.ts";
 import { plainText, UsageError } from "./command_line.ts";
 import { readFile } from "./files.ts";
-import type { LogFormat } from "./logging.ts";
+import type { LogFormat, LogSink } from "./logging.ts";
 
 /** What a configuration file says. */
 export interface Config {
   /** The options. */
   settings: Settings;
   /** How to log, where it says so. */
-  logging: { level?: LogLevel; format?: LogFormat; levels: Record<string, LogLevel> };
+  logging: {
+    level?: LogLevel;
+    format?: LogFormat;
+    levels: Record<string, LogLevel>;
+    sinks?: readonly LogSink[];
+  };
   /** Keys that mean something to majortomo in Python and nothing here. */
   ignored: readonly string[];
 }
 
 /** What no configuration file says. */
-export const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] };
+const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] };
 
 /**
  * Reads a configuration file.
@@ -162,6 +172,21 @@ const level = v.pipe(
 /** A logger in the form of Python's logging.config; what else it may have is of no use here. */
 const pythonLogger = v.looseObject({ level: v.optional(level) }, expectedMapping);
 
+const SINK = v.strictObject({
+  to: v.pipe(
+    v.string(({ input }) => `Expected stderr, stdout or a path, but got ${show(input)}`),
+    v.nonEmpty('Expected stderr, stdout or a path, but got ""'),
+  ),
+  level: v.optional(level),
+  format: v.optional(as(VALUES.logFormat)),
+}, (issue) => {
+  if (issue.expected === "never") return "";
+  if (issue.expected === '"to"') return 'Expected "to: …" with stderr, stdout or a path';
+  return `Expected stderr, stdout, a path, or "to: …" with one of them, but got ${
+    show(issue.input)
+  }`;
+});
+
 /** The rest of that form. */
 const PYTHON_ONLY = ["formatters", "filters", "handlers"] as const;
 
@@ -169,6 +194,14 @@ const LOGGING = v.strictObject({
   level: v.optional(level),
   format: v.optional(as(VALUES.logFormat)),
   levels: v.optional(v.record(v.string(), level, expectedMapping)),
+  sinks: v.optional(v.pipe(
+    v.unknown(),
+    v.transform((value) => Array.isArray(value) ? value : [value]),
+    // Each may be its name alone.
+    v.transform((all) => all.map((each) => typeof each === "string" ? { to: each } : each)),
+    v.array(SINK),
+    v.nonEmpty("Expected at least one sink, but got an empty list"),
+  )),
   root: v.optional(pythonLogger),
   loggers: v.optional(v.record(v.string(), pythonLogger, expectedMapping)),
   version: v.optional(v.unknown()),
@@ -212,6 +245,7 @@ function assemble({ logging = {}, ...settings }: v.InferOutput<typeof SCHEMA>): 
       level: logging.level ?? logging.root?.level,
       format: logging.format,
       levels: { ...levels, ...logging.levels },
+      sinks: logging.sinks,
     },
     ignored: PYTHON_ONLY.filter((key) => logging[key] !== undefined).map((key) => `logging.${key}`),
   };
@@ -227,7 +261,7 @@ function describe(issue: v.BaseIssue<unknown>, keys: readonly string[]): string 
   if (issue.kind !== "schema" || issue.expected !== "never") return issue.message;
   const known = keys.length === 1
     ? Object.keys(SCHEMA.entries).map(kebabCase)
-    : Object.keys(LOGGING.entries);
+    : Object.keys(keys[1] === "sinks" ? SINK.entries : LOGGING.entries);
   const [similar] = findSimilar(keys.at(-1)!.replaceAll("_", "-"), known, { maxSuggestions: 1 });
   return `Unknown option with the value ${show(issue.path?.at(-1)?.value)}, ${
     similar === undefined ? `expected one of ${known.join(", ")}` : `did you mean ${similar}?`

@@ -1,26 +1,38 @@
 /**
- * Where the programs' log goes: to stderr, as text or as lines of JSON.
+ * Where the programs' log goes, to stderr unless told otherwise, as text or as lines of JSON.
  *
  * @module
  */
 
 import {
   configureSync,
-  getConsoleSink,
   getJsonLinesFormatter,
   getLogger,
   getTextFormatter,
   type Logger,
   type LogLevel,
   type LogRecord,
+  type Sink,
   type TextFormatter,
+  withFilter,
 } from "@logtape/logtape";
+import { openSink } from "./log_sinks.ts";
 
 /** The forms of the log, by their name in the options. */
 export const LOG_FORMATS = ["text", "json"] as const;
 
 /** A form of the log. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** A place that the log goes to. */
+export interface LogSink {
+  /** `stderr`, `stdout`, or the path of a file. */
+  to: string;
+  /** The least level that goes there, beside what holds for all. */
+  level?: LogLevel;
+  /** The form, if it is not that of all. */
+  format?: LogFormat;
+}
 
 /** What is logged, and how. */
 export interface LogSettings {
@@ -30,6 +42,11 @@ export interface LogSettings {
   format: LogFormat;
   /** Levels of categories, e.g. of `majortomo.broker`, where they differ. */
   levels?: Readonly<Record<string, LogLevel>>;
+  /**
+   * Where it goes.
+   * @default {stderr}
+   */
+  sinks?: readonly LogSink[];
 }
 
 /**
@@ -48,40 +65,49 @@ export const cliLogger: Logger = getLogger(CLI.split("."));
 export const warmUpLogger: Logger = getLogger(WARM_UP.split("."));
 
 /**
- * Sends the log to stderr from now on.
+ * Has the log go where the settings say from now on. Files are opened anew, so that one that was
+ * moved away is let go of.
  *
  * @param name The program's name, before its own warnings and errors in text form.
  * @param settings What to log, and how.
+ * @throws {UsageError} If a file cannot be written; then all stays as it was.
  */
 export function configureLogging(name: string, settings: LogSettings): void {
+  const sinks = openSinks(name, settings);
   const levels = new Map(Object.entries(settings.levels ?? {}));
   levels.set(CLI, "info").set("logtape.meta", "warning");
-  const onStderr = { sinks: ["stderr" as const], parentSinks: "override" as const };
+  const everywhere = { sinks: Object.keys(sinks), parentSinks: "override" as const };
   configureSync({
     reset: true,
-    sinks: {
-      stderr: getConsoleSink({
-        formatter: settings.format === "json" ? json : text(name),
-        levelMap: {
-          trace: "error",
-          debug: "error",
-          info: "error",
-          warning: "error",
-          error: "error",
-          fatal: "error",
-        },
-      }),
-    },
+    sinks,
     loggers: [
-      { ...onStderr, category: [], lowestLevel: settings.level },
+      { ...everywhere, category: [], lowestLevel: settings.level },
       { category: WARM_UP.split("."), parentSinks: "override", lowestLevel: null },
       ...Array.from(levels, ([category, lowestLevel]) => ({
-        ...onStderr,
+        ...everywhere,
         category: category.split("."),
         lowestLevel,
       })),
     ],
   });
+}
+
+/** Opens all, or none. */
+function openSinks(name: string, settings: LogSettings): Record<string, Sink> {
+  const opened: Record<string, Sink & Partial<Disposable>> = {};
+  try {
+    for (const { to, level, format } of settings.sinks ?? [{ to: "stderr" } as LogSink]) {
+      const formatter = (format ?? settings.format) === "json" ? json : text(name);
+      const sink = openSink(to, formatter);
+      opened[`${Object.keys(opened).length} ${to}`] = level === undefined
+        ? sink
+        : withFilter(sink, level);
+    }
+  } catch (error) {
+    for (const sink of Object.values(opened)) sink[Symbol.dispose]?.();
+    throw error;
+  }
+  return opened;
 }
 
 function text(name: string): TextFormatter {

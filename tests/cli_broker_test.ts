@@ -114,6 +114,64 @@ Deno.test("`broker` writes an object a line when --log-format is json", async ()
   assert.equal(records[1].logger, "majortomo.broker");
 });
 
+Deno.test("`broker` keeps the names of the fields in its log, which tools go by", async () => {
+  const { broker, endpoint } = await startBroker(
+    ["-V", "--log-format", "json", "--max-queue", "0", "--request-expiry", "50ms"],
+  );
+  await using _ = broker;
+  await using worker = RawSocket.dealer(endpoint);
+  await using client = RawSocket.dealer(endpoint);
+  client.send("MDPC02", [1], "echo", "refused");
+  client.send("no MDP");
+  await broker.stderr(/Dropped a message/);
+  worker.send("MDPW02", [1], "mmi.mine");
+  worker.send("MDPW02", [1], "echo");
+  await broker.stderr(/joined/);
+  client.send("MDPC02", [1], "echo", "recovered, and expires");
+  await worker.receiveButHeartbeats();
+  await worker.receiveButHeartbeats();
+  worker.send("MDPW02", [6]);
+  worker.send("MDPW02", [4], "c", "", "too late");
+  await broker.stderr(/expired/);
+  broker.kill("SIGTERM");
+  const records = (await broker.ended()).stderr.map((line) => JSON.parse(line));
+  const always = ["@timestamp", "level", "message", "logger"];
+  const found: Record<string, string[]> = {};
+  for (const record of records) {
+    const { level, logger, message } = record;
+    assert.match(record["@timestamp"], /^\d{4}-\d\d-\d\dT[\d:.]+Z$/, message);
+    assert.match(level, /^(INFO|WARN)$/, message);
+    const what = String(message).replace(/[0-9a-f]{10}|"[\w.]+"|tcp:\S+|\(.*\)|: .*/g, "…");
+    found[`${logger}: ${what}`] = Object.keys(record).filter((name) => !always.includes(name));
+  }
+  const log = "majortomo.broker: ";
+  assert.deepEqual(found, {
+    "majortomo.cli: Listening on …": ["endpoint"],
+    [`${log}Request of client … for service … refused…`]: ["client", "service", "reason"],
+    [`${log}Dropped a message from ……`]: ["peer", "reason"],
+    [`${log}Refused worker ……`]: ["worker", "service"],
+    [`${log}Worker … joined service …`]: ["worker", "service"],
+    [`${log}Worker … left service ……`]: ["worker", "service", "reason", "held"],
+    [`${log}Request of client … for service … recovered…`]: [
+      "client",
+      "service",
+      "reason",
+      "request",
+      "worker",
+      "attempts",
+    ],
+    [`${log}Dropped an answer from …, which is no registered worker`]: ["worker"],
+    [`${log}Request of client … for service … expired…`]: [
+      "client",
+      "service",
+      "reason",
+      "request",
+    ],
+    [`${log}Stopping with 0 requests in flight and 0 queued`]: ["inFlight", "queued", "drain"],
+    [`${log}Stopped`]: [],
+  });
+});
+
 Deno.test("`broker` exits with 1 and says why in a line when its port is taken", async () => {
   const { broker, endpoint } = await startBroker();
   await using _ = broker;

@@ -98,7 +98,12 @@ Deno.test("`parseConfig` reads how to log in its own form and in Python's", () =
     ),
     {
       settings: {},
-      logging: { level: "info", format: "json", levels: { "majortomo.broker": "debug" } },
+      logging: {
+        level: "info",
+        format: "json",
+        levels: { "majortomo.broker": "debug" },
+        sinks: undefined,
+      },
       ignored: [],
     },
   );
@@ -115,9 +120,24 @@ logging:
 `;
   assert.deepEqual(parseConfig(python, "x.yaml"), {
     settings: {},
-    logging: { level: "warning", format: undefined, levels: { "majortomo.broker": "fatal" } },
+    logging: {
+      level: "warning",
+      format: undefined,
+      levels: { "majortomo.broker": "fatal" },
+      sinks: undefined,
+    },
     ignored: ["logging.formatters", "logging.handlers"],
   });
+});
+
+Deno.test("`parseConfig` reads where to log to", () => {
+  const sinks = (text: string) =>
+    parseConfig(`logging: { sinks: ${text} }`, "x.yaml").logging.sinks;
+  assert.deepEqual(sinks("stdout"), [{ to: "stdout" }]);
+  assert.deepEqual(sinks("[stderr, { to: /var/log/mdp.log, level: WARN, format: json }]"), [
+    { to: "stderr" },
+    { to: "/var/log/mdp.log", level: "warning", format: "json" },
+  ]);
 });
 
 /** Files that are wrong, and what is said of them. */
@@ -184,6 +204,23 @@ ipc:///run/majortomo.sock, but got "5555"',
   [
     "logging:\n  formt: json",
     'x.yaml:2: logging.formt: Unknown option with the value "json", did you mean format?',
+  ],
+  [
+    "logging:\n  sinks: []",
+    "x.yaml:2: logging.sinks: Expected at least one sink, but got an empty list",
+  ],
+  [
+    "logging:\n  sinks: [stderr, 3]",
+    'x.yaml:2: logging.sinks.1: Expected stderr, stdout, a path, or "to: …" with one of them, but \
+got 3',
+  ],
+  [
+    "logging:\n  sinks: { level: info }",
+    'x.yaml:2: logging.sinks.0.to: Expected "to: …" with stderr, stdout or a path',
+  ],
+  [
+    "logging:\n  sinks: { to: stderr, levle: info }",
+    'x.yaml:2: logging.sinks.0.levle: Unknown option with the value "info", did you mean level?',
   ],
   [
     "drain: [1",

@@ -1,0 +1,199 @@
+import assert from "node:assert/strict";
+import { start } from "./cli.ts";
+import { RawSocket } from "./raw.ts";
+
+const BROKER = "cli/broker.ts";
+const IGNORE = Deno.build.os === "windows";
+
+/** A broker with a configuration file, in a folder of their own. */
+class Reloaded implements AsyncDisposable {
+  readonly path: string;
+  readonly #folder: string;
+  #broker: ReturnType<typeof start> | undefined;
+  endpoint = "";
+
+  constructor() {
+    this.#folder = Deno.makeTempDirSync();
+    this.path = `${this.#folder}/broker.yaml`;
+  }
+
+  get broker() {
+    return this.#broker!;
+  }
+
+  file(name: string): string {
+    return `${this.#folder}/${name}`;
+  }
+
+  /** Starts the broker with this in the file. */
+  async start(text: string, ...args: string[]): Promise<void> {
+    await Deno.writeTextFile(this.path, `bind-url: tcp://127.0.0.1:*\n${text}`);
+    const permissions = ["--allow-read", `--allow-write=${this.#folder}`];
+    this.#broker = start(BROKER, ["-c", this.path, ...args], permissions);
+    this.endpoint = (await this.broker.stderr(/Listening on (tcp:[^"\s]+)/))[1]!;
+  }
+
+  /** Has it read this. */
+  async reload(text: string): Promise<void> {
+    await Deno.writeTextFile(this.path, text);
+    this.broker.kill("SIGHUP");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#broker?.[Symbol.asyncDispose]();
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+/** The broker's counters. */
+async function stats(client: RawSocket) {
+  client.send("MDPC02", [1], "mmi.stats", "");
+  for (;;) {
+    const frames = await client.receive();
+    const text = new TextDecoder().decode(frames[3]);
+    if (text.startsWith("{")) return JSON.parse(text);
+  }
+}
+
+Deno.test({
+  name: "`broker` changes timeouts and limits when it gets SIGHUP, and keeps its connections",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    await reloaded.start("request-expiry: 1h\nmax-queue: 1\n");
+    await using client = RawSocket.dealer(reloaded.endpoint);
+    client.send("MDPC02", [1], "nobody", "waits");
+    client.send("MDPC02", [1], "nobody", "refused");
+    assert.partialDeepStrictEqual(await stats(client), { queued: 1, refused: { queueFull: 1 } });
+    await reloaded.reload("bind-url: tcp://127.0.0.1:*\nrequest-expiry: 50ms\nmax-queue: 2\n");
+    await reloaded.broker.stderr(
+      /^Read \/\S+\/broker\.yaml again: changed request-expiry, max-queue$/,
+    );
+    await reloaded.broker.stderr(/"nobody" expired: no worker/);
+    client.send("MDPC02", [1], "nobody", "one");
+    client.send("MDPC02", [1], "nobody", "two");
+    assert.partialDeepStrictEqual(await stats(client), { expired: 1, accepted: 3 });
+    // What is not named any more has its default again; what the command line says stays.
+    await reloaded.reload("bind-url: tcp://127.0.0.1:*\nrequest-expiry: 50ms\n");
+    await reloaded.broker.stderr(/again: changed max-queue$/);
+    await reloaded.reload("bind-url: tcp://127.0.0.1:*\nrequest-expiry: 50ms\n");
+    await reloaded.broker.stderr(/again: no timeout or limit changed$/);
+    reloaded.broker.kill("SIGTERM");
+    assert.equal((await reloaded.broker.ended()).code, 0);
+  },
+});
+
+Deno.test({
+  name:
+    "`broker` keeps its configuration, and says why in a line, when the file is wrong at SIGHUP",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    await reloaded.start("max-queue: 1\n");
+    const { path, broker } = reloaded;
+    const kept = "majortomo-broker: The configuration stays as it was: ";
+    await reloaded.reload("max-queue: 5\nmax-quque: 1\n");
+    assert.equal(
+      (await broker.stderr(/stays as it was/)).input,
+      `${kept}${path}:2: max-quque: Unknown option with the value 1, did you mean max-queue?`,
+    );
+    await reloaded.reload("heartbeat-interval: 3\nheartbeat-timeout: 10\n");
+    const [line] = await broker.stderr(/.*stays as it was.*/);
+    assert.ok(
+      line.startsWith(`${kept}--heartbeat-timeout 10 (in ${path}) must be a multiple`),
+      line,
+    );
+    await reloaded.reload("logging:\n  sinks: /nowhere/x.log\nmax-queue: 7\n");
+    await broker.stderr(/stays as it was: Writing the log "\/nowhere\/x\.log" needs .*allow-write/);
+    await Deno.remove(path);
+    broker.kill("SIGHUP");
+    assert.equal(
+      (await broker.stderr(/stays as it was/)).input,
+      `${kept}Cannot read the configuration file "${path}": There is no such file`,
+    );
+    await using client = RawSocket.dealer(reloaded.endpoint);
+    client.send("MDPC02", [1], "nobody", "waits");
+    client.send("MDPC02", [1], "nobody", "refused");
+    assert.partialDeepStrictEqual(await stats(client), { queued: 1, refused: { queueFull: 1 } });
+  },
+});
+
+Deno.test({
+  name: "`broker` names what it cannot change when it gets SIGHUP, and changes the rest",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    await reloaded.start("");
+    const { broker, path } = reloaded;
+    await reloaded.reload("bind-url: tcp://127.0.0.1:1\nmax-message-size: 1MB\nmax-attempts: 9\n");
+    await broker.stderr(/again: changed max-attempts$/);
+    assert.equal(
+      (await broker.stderr(/restart/)).input,
+      `majortomo-broker: ${path}: bind-url, max-message-size cannot change while the broker ` +
+        "runs: restart it for that",
+    );
+    await using client = RawSocket.dealer(reloaded.endpoint);
+    await stats(client);
+    // It is still not what it runs with.
+    broker.kill("SIGHUP");
+    await broker.stderr(/bind-url, max-message-size cannot change/);
+  },
+});
+
+Deno.test({
+  name: "`broker` keeps to the command line when a file says otherwise at SIGHUP",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    await reloaded.start("", "--max-queue", "1");
+    await reloaded.reload("bind-url: tcp://127.0.0.1:*\nmax-queue: 5\n");
+    await reloaded.broker.stderr(/again: no timeout or limit changed$/);
+  },
+});
+
+Deno.test({
+  name: "`broker` logs elsewhere and otherwise from SIGHUP on, and opens its files anew",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    const { path } = reloaded, log = reloaded.file("broker.log"), old = reloaded.file("old.log");
+    const text = (level: string) =>
+      `bind-url: tcp://127.0.0.1:*\nlogging:\n  level: ${level}\n  sinks:\n    - stderr\n` +
+      `    - { to: ${log}, format: json, level: info }\n`;
+    await reloaded.start(text("warning").slice(text("").indexOf("logging")));
+    const { broker, endpoint } = reloaded;
+    await using worker = RawSocket.dealer(endpoint);
+    worker.send("MDPW02", [1], "silent");
+    await stats(worker);
+    await Deno.rename(log, old);
+    await reloaded.reload(text("info"));
+    await broker.stderr(/again/);
+    await using other = RawSocket.dealer(endpoint);
+    other.send("MDPW02", [1], "told");
+    await broker.stderr(/\[INFO\] majortomo\.broker: Worker \w+ joined service "told"$/);
+    const messages = async (path: string) =>
+      (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line).message);
+    assert.deepEqual(await messages(old), [`Listening on ${endpoint}`]);
+    const [read, joined, ...rest] = await messages(log);
+    assert.equal(read, `Read ${path} again: no timeout or limit changed`);
+    assert.match(joined, /^Worker \w+ joined service "told"$/);
+    assert.deepEqual(rest, []);
+  },
+});
+
+Deno.test("`broker` exits with 2 when it cannot write its log", async () => {
+  await using reloaded = new Reloaded();
+  const missing = reloaded.file("missing/broker.log");
+  await Deno.writeTextFile(
+    reloaded.path,
+    `bind-url: tcp://127.0.0.1:*\nlogging: { sinks: ${missing} }`,
+  );
+  const permissions = ["--allow-read", "--allow-write"];
+  await using broker = start(BROKER, ["-c", reloaded.path], permissions);
+  const { code, stderr } = await broker.ended();
+  assert.equal(code, 2);
+  assert.deepEqual(stderr, [
+    `majortomo-broker: Cannot write the log "${missing}": There is no such directory ` +
+    "(try majortomo-broker --help)",
+  ]);
+});

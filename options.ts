@@ -99,11 +99,14 @@ export interface BrokerOptions {
   linger?: number;
 }
 
+/** The options of a broker that can change while it runs. */
+export type LiveBrokerOptions = Omit<
+  BrokerOptions,
+  "bind" | "maxMessageSize" | "sendHighWaterMark"
+>;
+
 /** The options that a broker can only be made with: see {@linkcode Broker.reconfigure}. */
 const FIXED = ["bind", "maxMessageSize", "sendHighWaterMark"] as const;
-
-/** The options of a broker that can change while it runs. */
-export type LiveBrokerOptions = Omit<BrokerOptions, (typeof FIXED)[number]>;
 
 /** Options of a client. */
 export interface ClientOptions {

@@ -174,7 +174,12 @@ Deno.test({
     const messages = async (path: string) =>
       (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line).message);
     assert.deepEqual(await messages(old), [`Listening on ${endpoint}`]);
-    const [read, joined, ...rest] = await messages(log);
+    // The file may be written after stderr.
+    let found: string[];
+    while ((found = await messages(log).catch(() => [])).length < 2) {
+      await new Promise((r) => setTimeout(r, 5));
+    }
+    const [read, joined, ...rest] = found;
     assert.equal(read, `Read ${path} again: no timeout or limit changed`);
     assert.match(joined, /^Worker \w+ joined service "told"$/);
     assert.deepEqual(rest, []);

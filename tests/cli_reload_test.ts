@@ -181,7 +181,7 @@ Deno.test({
     }
     const [read, joined, ...rest] = found;
     assert.equal(read, `Read ${path} again: no timeout or limit changed`);
-    assert.match(joined, /^Worker \w+ joined service "told"$/);
+    assert.match(joined ?? "", /^Worker \w+ joined service "told"$/);
     assert.deepEqual(rest, []);
   },
 });

@@ -56,6 +56,7 @@ export async function compile(output: string): Promise<boolean> {
       `--lock=${path(WORK)}deno.lock`,
       "--allow-ffi",
       "--allow-read",
+      "--allow-write",
       "--allow-env=MAJORTOMO_LIBZMQ",
       // For --http alone.
       "--allow-net",

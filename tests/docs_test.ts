@@ -13,6 +13,7 @@ const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
 const PROTOCOL = await Deno.readTextFile(new URL("docs/protocol.md", ROOT));
 const MULTIPLEXED = await Deno.readTextFile(new URL("docs/multiplexed.md", ROOT));
+const OPERATIONS = await Deno.readTextFile(new URL("docs/operations.md", ROOT));
 const REFERENCE = await Deno.readTextFile(new URL("docs/reference.md", ROOT));
 const METRICS = await Deno.readTextFile(new URL("docs/metrics.md", ROOT));
 const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
@@ -150,6 +151,7 @@ Deno.test("documents: tasks, modules and files that they name are there", async 
     ["docs/multiplexed.md", MULTIPLEXED],
     ["docs/reference.md", REFERENCE],
     ["docs/metrics.md", METRICS],
+    ["docs/operations.md", OPERATIONS],
   ] as const;
   for (const [document, text] of documents) {
     for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {

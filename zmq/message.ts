@@ -44,10 +44,11 @@ export class Message {
   #released = true;
 
   /** Use {@linkcode Message.take}. */
-  private constructor(chunk: Uint8Array<ArrayBuffer>, at: number) {
+  private constructor(chunk: Uint8Array<ArrayBuffer>, at: number, address: bigint) {
     this.#chunk = chunk;
     this.#at = at;
-    this.pointer = Deno.UnsafePointer.of(chunk.subarray(at, at + MSG_SIZE))!;
+    // From an address: a pointer made of an array keeps that array, some 150 bytes a message.
+    this.pointer = Deno.UnsafePointer.create(address)!;
     libzmq().symbols.zmq_msg_init(this.pointer);
   }
 
@@ -56,7 +57,11 @@ export class Message {
     if (spare.length === 0) {
       readable ??= isReadable();
       const chunk = new Uint8Array(CHUNK * MSG_SIZE);
-      for (let i = CHUNK - 1; i >= 0; i--) spare.push(new Message(chunk, i * MSG_SIZE));
+      const base = Deno.UnsafePointer.value(Deno.UnsafePointer.of(chunk));
+      for (let i = CHUNK - 1; i >= 0; i--) {
+        const at = i * MSG_SIZE;
+        spare.push(new Message(chunk, at, base + BigInt(at)));
+      }
     }
     const message = spare.pop()!;
     message.#released = false;

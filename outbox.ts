@@ -7,11 +7,10 @@
  * @module
  */
 
+import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { Message } from "./zmq/message.ts";
 import type { Frame, SendResult, Socket } from "./zmq/socket.ts";
 
-/** How many bytes a control frame has; see {@linkcode Outbox.control}. */
-const CONTROL_LENGTH = 20;
 /** How many buffers for control frames are kept. */
 const CONTROLS = 1024;
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { parse } from "yaml";
 import dashboard from "../deploy/grafana-dashboard.json" with { type: "json" };
 import { HttpStage } from "./http_stage.ts";
+import { isInstalled } from "./program.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
@@ -9,8 +10,7 @@ const METRICS = await read("docs/metrics.md");
 const ALERTS = await read("deploy/alerts.yml");
 
 /** Debian's program that judges rules, if it is installed. */
-const promtool = await new Deno.Command("promtool", { args: ["--version"], stderr: "null" })
-  .output().then(({ success }) => success, () => false);
+const promtool = isInstalled("promtool");
 
 interface Rule {
   alert: string;

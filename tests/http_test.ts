@@ -5,6 +5,7 @@ import { Client } from "../client.ts";
 import { MdpError, ServiceError, StateError } from "../errors.ts";
 import { BrokerHttp } from "../http/server.ts";
 import { eventually, HttpStage } from "./http_stage.ts";
+import { isInstalled } from "./program.ts";
 import { RawSocket } from "./raw.ts";
 
 Deno.test("`GET /metrics` tells requests by service and outcome, and workers by state", async () => {
@@ -74,8 +75,7 @@ Deno.test("`GET /metrics` tells what waits, and what is malformed by kind", asyn
 });
 
 /** Debian's program that judges metrics, if it is installed. */
-const promtool = await new Deno.Command("promtool", { args: ["--version"], stderr: "null" })
-  .output().then(({ success }) => success, () => false);
+const promtool = isInstalled("promtool");
 
 Deno.test({
   name: "`GET /metrics` is what promtool takes, whatever services are called",

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { parseConfig } from "../cli/config.ts";
 import { resolveBrokerOptions } from "../options.ts";
 import { start } from "./cli.ts";
+import { isInstalled } from "./program.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const OPERATIONS = await Deno.readTextFile(new URL("docs/operations.md", ROOT));
@@ -51,7 +52,7 @@ Deno.test("deploy/majortomo.service: starts the broker with options that it has"
 
 Deno.test({
   name: "deploy/majortomo.service: systemd takes it",
-  ignore: !await hasSystemd(),
+  ignore: !isInstalled("systemd-analyze"),
   async fn() {
     const folder = await Deno.makeTempDir();
     try {
@@ -66,11 +67,3 @@ Deno.test({
     }
   },
 });
-
-async function hasSystemd(): Promise<boolean> {
-  try {
-    return (await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()).success;
-  } catch {
-    return false;
-  }
-}

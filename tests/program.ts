@@ -10,6 +10,16 @@ import assert from "node:assert/strict";
 /** The repository: where programs run, so that `./zmq/socket.ts` is a module's. */
 export const ROOT = new URL("../", import.meta.url);
 
+/** Whether a program of the system's, which tells its version, is installed. */
+export function isInstalled(command: string): boolean {
+  try {
+    return new Deno.Command(command, { args: ["--version"], stdout: "null", stderr: "null" })
+      .outputSync().success;
+  } catch {
+    return false;
+  }
+}
+
 /** How a program ended. */
 export interface Ended {
   code: number;

@@ -5,19 +5,14 @@
  */
 
 import assert from "node:assert/strict";
+import { isInstalled } from "./program.ts";
 
 /** How long a test waits for something to be shown, in ms: only a failing one waits so long. */
 const PATIENCE = 15_000;
 const ROOT = new URL("../", import.meta.url);
 
 /** Whether terminals can be had here. */
-export const hasTerminals: boolean = Deno.build.os === "linux" && (() => {
-  try {
-    return new Deno.Command("script", { args: ["--version"], stdout: "null" }).outputSync().success;
-  } catch {
-    return false;
-  }
-})();
+export const hasTerminals: boolean = Deno.build.os === "linux" && isInstalled("script");
 
 /** A terminal of 24 lines and 120 columns, and a command that runs in it. */
 export class Terminal implements AsyncDisposable {

@@ -553,6 +553,7 @@ export class Broker {
       release(frames);
       // What was to be sent to it has not been sent, and it is good to know that first.
       this.#flush(now);
+      this.#outbox.forget(peer);
       return this.#routing.gone(peer, now);
     }
     const command = decodeAtBroker(frames, MESSAGES);

@@ -1,8 +1,8 @@
 /**
- * What a broker has to send, until it sends it all at once. Each message of its own would wake
- * libzmq's I/O thread, and that one would make a call to the kernel for it; of many in a row it
- * wakes for the first, and finds the others there: a request costs both threads together half as
- * much then (256 in flight: 2.1 µs in the kernel one by one, 0.8 so).
+ * What a broker has to send, until it sends it all at once, peer by peer. Each message of its own
+ * would wake libzmq's I/O thread, and that one would make a call to the kernel for it; of many in
+ * a row for one peer it wakes for the first, and finds the others there: a request costs both
+ * threads together half as much then (256 in flight: 2.1 µs in the kernel one by one, 0.8 so).
  *
  * @module
  */
@@ -13,6 +13,10 @@ import type { Frame, SendResult, Socket } from "./zmq/socket.ts";
 
 /** How many buffers for control frames are kept. */
 const CONTROLS = 1024;
+/** How many peers are known; as many connections may have been there. */
+const PEERS = 65_536;
+/** No message. */
+const NONE = -1;
 
 /** A message that could not be sent. */
 export interface Failed<T> {
@@ -24,21 +28,36 @@ export interface Failed<T> {
   why: Exclude<SendResult, "sent">;
 }
 
+/** A peer, and which messages are for it: the first, and the last so far. */
+interface Peer {
+  readonly name: string;
+  readonly identity: Uint8Array<ArrayBuffer>;
+  first: number;
+  last: number;
+}
+
 /** Messages for the peers of a ROUTER. */
 export class Outbox<T> {
-  #peers: string[] = [];
-  #messages: (readonly Frame[])[] = [];
-  #abouts: T[] = [];
+  /** Those that something was put in for; kept, since to find one is cheaper than to make it. */
+  readonly #peers = new Map<string, Peer>();
+  /** Those that there are messages for, in the order of their first. */
+  readonly #due: Peer[] = [];
+  #length = 0;
+  // By message, in the order in which they were put in; used again after each flush.
+  readonly #messages: (readonly Frame[] | undefined)[] = [];
+  readonly #abouts: (T | undefined)[] = [];
+  /** The next message for the same peer. */
+  readonly #next: number[] = [];
   readonly #controls: Uint8Array[] = [];
 
   /** How many messages there are. */
   get length(): number {
-    return this.#messages.length;
+    return this.#length;
   }
 
   /** Memory for the control frame of the message that is put next. */
   control(): Uint8Array {
-    const next = this.#messages.length;
+    const next = this.#length;
     if (next >= CONTROLS) return new Uint8Array(CONTROL_LENGTH);
     return this.#controls[next] ??= new Uint8Array(CONTROL_LENGTH);
   }
@@ -46,41 +65,62 @@ export class Outbox<T> {
   /**
    * Puts a message in.
    *
-   * @param peer The identity of who is to get it.
+   * @param name The identity of who is to get it, as a binary string.
    * @param frames What follows it. Messages among them are the outbox's from now on, and bytes
    * must stay as they are.
    * @param about What it is, for the case that it cannot be sent.
    */
-  put(peer: string, frames: readonly Frame[], about: T): void {
-    this.#peers.push(peer);
-    this.#messages.push(frames);
-    this.#abouts.push(about);
+  put(name: string, frames: readonly Frame[], about: T): void {
+    const at = this.#length++;
+    this.#messages[at] = frames;
+    this.#abouts[at] = about;
+    this.#next[at] = NONE;
+    const peer = this.#peers.get(name) ?? this.#addPeer(name);
+    if (peer.first === NONE) {
+      peer.first = at;
+      this.#due.push(peer);
+    } else this.#next[peer.last] = at;
+    peer.last = at;
+  }
+
+  /** Forgets a peer that is gone; what is still to be sent to it stays. */
+  forget(name: string): void {
+    this.#peers.delete(name);
   }
 
   /**
-   * Sends all there is, in the order in which it was put. A peer for whom something cannot be
-   * sent gets nothing after it either: it would miss what was in between.
+   * Sends all there is: to each peer in the order in which it was put. A peer for whom something
+   * cannot be sent gets nothing after it either: it would miss what was in between.
    *
    * @param socket The ROUTER.
-   * @returns What could not be sent.
+   * @returns What could not be sent, in the order in which it was put.
    */
   flush(socket: Socket): Failed<T>[] {
-    const peers = this.#peers, messages = this.#messages, abouts = this.#abouts;
-    const failed: Failed<T>[] = [], reasons = new Map<string, Failed<T>["why"]>();
-    if (messages.length === 0) return failed;
-    this.#peers = [];
-    this.#messages = [];
-    this.#abouts = [];
-    for (let i = 0; i < messages.length; i++) {
-      const peer = peers[i]!, frames = messages[i]!;
-      const before = reasons.size === 0 ? undefined : reasons.get(peer);
-      const result = before ?? socket.sendTo(peer, frames);
-      if (result !== "sent") {
-        reasons.set(peer, result);
-        failed.push({ peer, about: abouts[i]!, why: result });
+    const due = this.#due, messages = this.#messages, abouts = this.#abouts, next = this.#next;
+    const failed: { at: number; failure: Failed<T> }[] = [];
+    for (const peer of due) {
+      let result: SendResult = "sent";
+      for (let at = peer.first; at !== NONE; at = next[at]!) {
+        const frames = messages[at]!;
+        if (result === "sent") result = socket.sendTo(peer.identity, frames);
+        if (result !== "sent") {
+          failed.push({ at, failure: { peer: peer.name, about: abouts[at]!, why: result } });
+        }
+        for (const frame of frames) if (frame instanceof Message) frame.release();
+        messages[at] = abouts[at] = undefined;
       }
-      for (const frame of frames) if (frame instanceof Message) frame.release();
+      peer.first = peer.last = NONE;
     }
-    return failed;
+    due.length = this.#length = 0;
+    if (messages.length > CONTROLS) messages.length = abouts.length = next.length = CONTROLS;
+    if (this.#peers.size > PEERS) this.#peers.clear();
+    return failed.sort((a, b) => a.at - b.at).map(({ failure }) => failure);
+  }
+
+  #addPeer(name: string): Peer {
+    const identity = Uint8Array.from(name, (char) => char.charCodeAt(0));
+    const peer = { name, identity, first: NONE, last: NONE };
+    this.#peers.set(name, peer);
+    return peer;
   }
 }

@@ -353,10 +353,10 @@ export class Socket {
   /**
    * The same to a peer of a ROUTER.
    *
-   * @param peer Its identity, as a binary string.
+   * @param peer Its identity.
    * @param frames One or more, without the identity.
    */
-  sendTo(peer: string, frames: readonly Frame[]): SendResult {
+  sendTo(peer: Uint8Array, frames: readonly Frame[]): SendResult {
     this.#open();
     if (frames.length === 0) throw new StateError("A message has at least one frame");
     const result = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
@@ -542,7 +542,7 @@ const INCOMING = 64;
 
 let scratch = new Uint8Array(256);
 
-/** The bytes of a binary string, valid until the next call. */
+/*/** The bytes of a binary string, valid until the next call. */
 function bytesOfBinary(text: string): Uint8Array<ArrayBuffer> {
   if (text.length > scratch.length) scratch = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) scratch[i] = text.charCodeAt(i);

@@ -26,7 +26,7 @@ import {
 } from "./broker_events.ts";
 import { BrokerLog } from "./broker_log.ts";
 import { brokerAnswers, type Informant } from "./broker_mmi.ts";
-import { BrokerShell, type Postbox } from "./broker_shell.ts";
+import { BrokerShell } from "./broker_shell.ts";
 import {
   type BrokerStats,
   brokerStats,
@@ -153,7 +153,7 @@ export class Broker {
   };
   readonly #routing: Routing<Content>;
   readonly #ended = Promise.withResolvers<void>();
-  readonly #outbox: Postbox = new Outbox();
+  readonly #outbox = new Outbox<Content>();
   /** Identities that ROUTER made, by the number in them. */
   readonly #identities = new Map<number, string>();
   #socket: Socket | undefined;
@@ -498,9 +498,9 @@ export class Broker {
     const now = performance.now();
     let garbage = 0;
     for (let i = 0; i < BATCH && !socket.isClosed; i++) {
-      const frames = socket.receive();
+      const frames = socket.receiveFrom();
       if (frames === undefined) break;
-      const peer = this.#peerOf(frames.shift()!);
+      const peer = this.#nameOf(socket.sender);
       try {
         this.#handle(peer, frames, now);
       } catch (error) {
@@ -519,8 +519,8 @@ export class Broker {
     this.#arm();
   }
 
-  /** The identity that a message begins with. */
-  #peerOf(identity: Message): string {
+  /** An identity as a binary string. */
+  #nameOf(identity: Message): string {
     const number = identity.routingNumber;
     let name = number === undefined ? undefined : this.#identities.get(number);
     if (name === undefined) {
@@ -530,7 +530,6 @@ export class Broker {
         this.#identities.set(number, name);
       }
     }
-    identity.release();
     return name;
   }
 
@@ -538,10 +537,8 @@ export class Broker {
   #flush(now: number): void {
     const outbox = this.#outbox;
     while (outbox.length > 0) {
-      const failed = outbox.flush(this.#socket!);
-      if (failed.length === 0) continue;
-      const unsent = failed.map(({ peer, why, about }) => ({ peer, why, ...about }));
-      this.#routing.unsent(unsent, now);
+      const unsent = outbox.flush(this.#socket!);
+      if (unsent.length > 0) this.#routing.unsent(unsent, now);
     }
   }
 

@@ -13,21 +13,18 @@ import type { Outbox } from "./outbox.ts";
 import type { Message, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
 import type { Frame } from "./zmq/socket.ts";
 
-/** An outbox that says of each message what routing wants to know if it cannot be sent. */
-export type Postbox = Outbox<{ what: Message; request: Request<Content> | undefined }>;
-
 const UTF8 = new TextEncoder();
 
 /** See {@linkcode Shell}. */
 export class BrokerShell implements Shell<Content> {
-  readonly #outbox: Postbox;
+  readonly #outbox: Outbox<Content>;
   readonly #log: BrokerLog;
   readonly #events: BrokerEvents;
   readonly #traces: BrokerTraces | undefined;
 
   /** Puts messages into the outbox, and tells the log and whoever else wants it of events. */
   constructor(
-    outbox: Postbox,
+    outbox: Outbox<Content>,
     log: BrokerLog,
     events: BrokerEvents,
     traces: BrokerTraces | undefined,
@@ -152,6 +149,6 @@ export class BrokerShell implements Shell<Content> {
     command: Command<Frame>,
   ): void {
     const outbox = this.#outbox;
-    outbox.put(peer, encode<Frame>(command, outbox.control()), { what, request });
+    outbox.put(peer, encode<Frame>(command, outbox.control()), what, request);
   }
 }

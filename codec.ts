@@ -188,7 +188,7 @@ export function decodeAtBroker<F>(
       command: "request",
       dialect,
       service: readService(frames, rest, reader),
-      body: frames.slice(rest + 1),
+      body: multiplexed.restOf(frames, rest + 1),
     };
   }
   const dialect = delimiter ? MAJORTOMO : RFC;
@@ -202,7 +202,13 @@ export function decodeAtBroker<F>(
     case FINAL: {
       const command = byte === PARTIAL ? "partial" : "final";
       const client = readAddress(frames, rest, reader);
-      return { side: "worker", command, dialect, client, body: frames.slice(rest + 2) };
+      return {
+        side: "worker",
+        command,
+        dialect,
+        client,
+        body: multiplexed.restOf(frames, rest + 2),
+      };
     }
     case HEARTBEAT:
       noMore(frames, rest, "HEARTBEAT");
@@ -257,10 +263,10 @@ export function decodeAtClient<F>(
   if (command === undefined) throw unknownCommand(byte, "a broker", "PARTIAL or FINAL");
   let rest = at + 2;
   if (!dialect.serviceInReply) {
-    return { side: "client", command, dialect, body: frames.slice(rest) };
+    return { side: "client", command, dialect, body: multiplexed.restOf(frames, rest) };
   }
   const service = readService(frames, rest++, reader);
-  return { side: "client", command, dialect, service, body: frames.slice(rest) };
+  return { side: "client", command, dialect, service, body: multiplexed.restOf(frames, rest) };
 }
 
 /**
@@ -302,7 +308,13 @@ export function decodeAtWorker<F>(
   switch (byte) {
     case REQUEST: {
       const client = readAddress(frames, rest, reader);
-      return { side: "worker", command: "request", dialect, client, body: frames.slice(rest + 2) };
+      return {
+        side: "worker",
+        command: "request",
+        dialect,
+        client,
+        body: multiplexed.restOf(frames, rest + 2),
+      };
     }
     case HEARTBEAT:
       noMore(frames, rest, "HEARTBEAT");

@@ -53,73 +53,45 @@ interface Shape {
   readonly trailing: "none" | "one" | "any";
 }
 
-const control = (name: string): Shape => ({
-  name,
-  flags: 0,
-  id: "zero",
-  value: "zero",
-  leading: "none",
-  trailing: "none",
-});
-const part = (name: string): Shape => ({
-  name,
-  flags: HEADERS,
+/** A shape: what is not said, the command does not have. Made in one place, all are alike to V8. */
+function shape(name: string, has: Partial<Omit<Shape, "name">> = {}): Shape {
+  const { flags = 0, id = "zero", value = "zero", leading = "none", trailing = "none" } = has;
+  return { name, flags, id, value, leading, trailing };
+}
+
+const PART = { flags: HEADERS, id: "nonzero", trailing: "any" } as const;
+const PARTIAL = shape("PARTIAL", PART), FINAL = shape("FINAL", PART);
+const HEARTBEAT = shape("HEARTBEAT"), DISCONNECT = shape("DISCONNECT");
+const CANCEL = shape("CANCEL", { id: "nonzero" });
+const ERROR = shape("ERROR", {
   id: "nonzero",
-  value: "zero",
-  leading: "none",
-  trailing: "any",
+  value: "code",
+  leading: "message",
+  trailing: "one",
 });
-const REQUEST: Shape = {
-  name: "REQUEST",
+const REQUEST = shape("REQUEST", {
   flags: HEADERS | NOWAIT | ONCE,
   id: "nonzero",
   value: "any",
   leading: "service",
   trailing: "any",
-};
-const ERROR: Shape = {
-  name: "ERROR",
-  flags: 0,
-  id: "nonzero",
-  value: "code",
-  leading: "message",
-  trailing: "one",
-};
-const CANCEL: Shape = { ...control("CANCEL"), id: "nonzero" };
+});
+const READY = shape("READY", { value: "first credit", leading: "service" });
+const CREDIT = shape("CREDIT", { value: "credit" });
+const WORK = shape("REQUEST", { ...PART, value: "any" });
 
-/** Every command by receiver, side and number. */
+/** Shapes by the numbers of the commands. */
+type Shapes = readonly (Shape | undefined)[];
+
+/** Every command by receiver, side and number; none has the number 0. */
 const SHAPES = {
   broker: {
-    client: new Map<number, Shape>([
-      [1, REQUEST],
-      [5, control("HEARTBEAT")],
-      [6, control("DISCONNECT")],
-      [8, CANCEL],
-    ]),
-    worker: new Map<number, Shape>([
-      [1, { ...control("READY"), value: "first credit", leading: "service" }],
-      [3, part("PARTIAL")],
-      [4, part("FINAL")],
-      [5, control("HEARTBEAT")],
-      [6, control("DISCONNECT")],
-      [7, ERROR],
-      [9, { ...control("CREDIT"), value: "credit" }],
-    ]),
+    client: [, REQUEST, , , , HEARTBEAT, DISCONNECT, , CANCEL],
+    worker: [, READY, , PARTIAL, FINAL, HEARTBEAT, DISCONNECT, ERROR, , CREDIT],
   },
-  client: new Map<number, Shape>([
-    [2, part("PARTIAL")],
-    [3, part("FINAL")],
-    [4, ERROR],
-    [5, control("HEARTBEAT")],
-    [6, control("DISCONNECT")],
-  ]),
-  worker: new Map<number, Shape>([
-    [2, { ...part("REQUEST"), value: "any" }],
-    [5, control("HEARTBEAT")],
-    [6, control("DISCONNECT")],
-    [8, CANCEL],
-  ]),
-} as const;
+  client: [, , PARTIAL, FINAL, ERROR, HEARTBEAT, DISCONNECT],
+  worker: [, , WORK, , , HEARTBEAT, DISCONNECT, , CANCEL],
+} as const satisfies { broker: Record<string, Shapes>; client: Shapes; worker: Shapes };
 
 /** The numbers of the commands, by side and by what the typed commands call them. */
 const NUMBERS = {
@@ -207,7 +179,7 @@ export function decodeAtBroker<F>(
           once: (flags & ONCE) !== 0,
           service: frames[1]!,
           headers: flags & HEADERS ? frames[2]! : undefined,
-          body: frames.slice(flags & HEADERS ? 3 : 2),
+          body: restOf(frames, flags & HEADERS ? 3 : 2),
         };
       case NUMBERS.client.cancel:
         return { side: "client", command: "cancel", dialect, id };
@@ -228,7 +200,7 @@ export function decodeAtBroker<F>(
         dialect,
         token: id,
         headers: flags & HEADERS ? frames[1]! : undefined,
-        body: frames.slice(flags & HEADERS ? 2 : 1),
+        body: restOf(frames, flags & HEADERS ? 2 : 1),
       };
     case NUMBERS.worker.error:
       return {
@@ -268,7 +240,7 @@ export function decodeAtClient<F>(
         dialect,
         id,
         headers: flags & HEADERS ? frames[1]! : undefined,
-        body: frames.slice(flags & HEADERS ? 2 : 1),
+        body: restOf(frames, flags & HEADERS ? 2 : 1),
       };
     case NUMBERS.client.error:
       return {
@@ -306,7 +278,7 @@ export function decodeAtWorker<F>(
         token: id,
         timeToLive: fields.getUint32(VALUE_AT),
         headers: flags & HEADERS ? frames[1]! : undefined,
-        body: frames.slice(flags & HEADERS ? 2 : 1),
+        body: restOf(frames, flags & HEADERS ? 2 : 1),
       };
     case NUMBERS.worker.cancel:
       return { side: "worker", command: "cancel", dialect, token: id };
@@ -324,61 +296,84 @@ export function decodeAtWorker<F>(
  * @param into Where the control frame is written to; 20 bytes.
  */
 export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Array)[] {
-  let flags = 0, id: Id = 0, value = 0, frames: (F | Uint8Array)[];
-  if ("headers" in command && command.headers !== undefined) flags = HEADERS;
   if (command.side === "client") {
-    if ("id" in command) id = command.id!;
+    const numbers = NUMBERS.client;
     switch (command.command) {
-      case "request":
-        if (command.noWait) flags |= NOWAIT;
-        if (command.once) flags |= ONCE;
-        value = command.timeToLive ?? 0;
-        frames = command.headers === undefined
-          ? [into, command.service, ...command.body]
-          : [into, command.service, command.headers, ...command.body];
-        break;
+      case "request": {
+        const { headers, id, noWait, once, timeToLive = 0, service, body } = command;
+        const flags = flagOf(headers) | (noWait ? NOWAIT : 0) | (once ? ONCE : 0);
+        writeControl(into, CLIENT, numbers.request, flags, id!, timeToLive);
+        return headers === undefined ? [into, service, ...body] : [into, service, headers, ...body];
+      }
       case "partial":
-      case "final":
-        frames = withBody(into, command.headers, command.body);
-        break;
-      case "error":
-        value = command.code;
-        frames = withDetails(into, command.message, command.details);
-        break;
+      case "final": {
+        const { headers, id, body } = command;
+        const number = command.command === "final" ? numbers.final : numbers.partial;
+        writeControl(into, CLIENT, number, flagOf(headers), id!, 0);
+        return withBody(into, headers, body);
+      }
+      case "error": {
+        const { id, code, message, details } = command;
+        writeControl(into, CLIENT, numbers.error, 0, id, code);
+        return withDetails(into, message, details);
+      }
+      case "cancel":
+        writeControl(into, CLIENT, numbers.cancel, 0, command.id, 0);
+        return [into];
       default:
-        frames = [into];
-    }
-  } else {
-    if ("token" in command) id = command.token!;
-    switch (command.command) {
-      case "ready":
-        value = command.credit ?? 1;
-        frames = [into, command.service];
-        break;
-      case "request":
-        value = command.timeToLive ?? 0;
-        frames = withBody(into, command.headers, command.body);
-        break;
-      case "partial":
-      case "final":
-        frames = withBody(into, command.headers, command.body);
-        break;
-      case "error":
-        value = command.code;
-        frames = withDetails(into, command.message, command.details);
-        break;
-      case "credit":
-        value = command.credit;
-        frames = [into];
-        break;
-      default:
-        frames = [into];
+        writeControl(into, CLIENT, numbers[command.command], 0, 0, 0);
+        return [into];
     }
   }
-  const numbers: Readonly<Record<string, number>> = NUMBERS[command.side];
+  const numbers = NUMBERS.worker;
+  switch (command.command) {
+    case "ready":
+      writeControl(into, WORKER, numbers.ready, 0, 0, command.credit ?? 1);
+      return [into, command.service];
+    case "request": {
+      const { headers, token, timeToLive = 0, body } = command;
+      writeControl(into, WORKER, numbers.request, flagOf(headers), token!, timeToLive);
+      return withBody(into, headers, body);
+    }
+    case "partial":
+    case "final": {
+      const { headers, token, body } = command;
+      const number = command.command === "final" ? numbers.final : numbers.partial;
+      writeControl(into, WORKER, number, flagOf(headers), token!, 0);
+      return withBody(into, headers, body);
+    }
+    case "error": {
+      const { token, code, message, details } = command;
+      writeControl(into, WORKER, numbers.error, 0, token, code);
+      return withDetails(into, message, details);
+    }
+    case "cancel":
+      writeControl(into, WORKER, numbers.cancel, 0, command.token, 0);
+      return [into];
+    case "credit":
+      writeControl(into, WORKER, numbers.credit, 0, 0, command.credit);
+      return [into];
+    default:
+      writeControl(into, WORKER, numbers[command.command], 0, 0, 0);
+      return [into];
+  }
+}
+
+function flagOf<F>(headers: F | undefined): number {
+  return headers === undefined ? 0 : HEADERS;
+}
+
+function writeControl(
+  into: Uint8Array,
+  side: number,
+  command: number,
+  flags: number,
+  id: Id,
+  value: number,
+): void {
   for (let i = 0; i < MAGIC.length; i++) into[i] = MAGIC[i]!;
-  into[SIDE_AT] = command.side === "client" ? CLIENT : WORKER;
-  into[COMMAND_AT] = numbers[command.command]!;
+  into[SIDE_AT] = side;
+  into[COMMAND_AT] = command;
   into[FLAGS_AT] = flags;
   if (typeof id === "number") {
     writeUint32(into, ID_AT, Math.floor(id / 2 ** 32));
@@ -388,7 +383,6 @@ export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Arra
     writeUint32(into, ID_AT + 4, Number(id & 0xffffffffn));
   }
   writeUint32(into, VALUE_AT, value);
-  return frames;
 }
 
 function withBody<F>(
@@ -425,6 +419,12 @@ function sideOf(): number | undefined {
   return side === CLIENT || side === WORKER ? side : undefined;
 }
 
+/** The frames from one on. */
+export function restOf<F>(frames: readonly F[], at: number): F[] {
+  // Most bodies have one frame, and an array written out costs no call.
+  return frames.length === at + 1 ? [frames[at]!] : frames.slice(at);
+}
+
 function readHead<F>(frames: readonly F[], reader: FrameReader<F>): number {
   if (frames.length === 0) throw new ProtocolError("frames", "The message has no frames");
   return checkHead(reader.read(frames[0]!, head));
@@ -452,12 +452,12 @@ function wantSide(side: number, wanted: number): void {
 function check<F>(
   frames: readonly F[],
   reader: FrameReader<F>,
-  shapes: ReadonlyMap<number, Shape>,
+  shapes: Shapes,
 ): Shape {
   const byte = head[COMMAND_AT]!, flags = head[FLAGS_AT]!, value = fields.getUint32(VALUE_AT);
-  const shape = shapes.get(byte);
+  const shape = byte < shapes.length ? shapes[byte] : undefined;
   if (shape === undefined) {
-    const known = [...shapes.values()].map((shape) => shape.name).join(", ");
+    const known = shapes.flatMap((shape) => shape?.name ?? []).join(", ");
     throw new ProtocolError(
       "command",
       `The command ${byte.toString(16).padStart(2, "0")} is not due here: ${known}`,

@@ -8,6 +8,7 @@
  */
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
+import type { Message as What, Request, Unsent } from "./routing.ts";
 import { Message } from "./zmq/message.ts";
 import type { Frame, SendResult, Socket } from "./zmq/socket.ts";
 
@@ -18,16 +19,6 @@ const PEERS = 65_536;
 /** No message. */
 const NONE = -1;
 
-/** A message that could not be sent. */
-export interface Failed<T> {
-  /** Who should have got it. */
-  peer: string;
-  /** What the message was put with. */
-  about: T;
-  /** Why. */
-  why: Exclude<SendResult, "sent">;
-}
-
 /** A peer, and which messages are for it: the first, and the last so far. */
 interface Peer {
   readonly name: string;
@@ -36,8 +27,8 @@ interface Peer {
   last: number;
 }
 
-/** Messages for the peers of a ROUTER. */
-export class Outbox<T> {
+/** Messages for the peers of a ROUTER; `B` is what a request has for its body. */
+export class Outbox<B> {
   /** Those that something was put in for; kept, since to find one is cheaper than to make it. */
   readonly #peers = new Map<string, Peer>();
   /** Those that there are messages for, in the order of their first. */
@@ -45,7 +36,8 @@ export class Outbox<T> {
   #length = 0;
   // By message, in the order in which they were put in; used again after each flush.
   readonly #messages: (readonly Frame[] | undefined)[] = [];
-  readonly #abouts: (T | undefined)[] = [];
+  readonly #whats: What[] = [];
+  readonly #requests: (Request<B> | undefined)[] = [];
   /** The next message for the same peer. */
   readonly #next: number[] = [];
   readonly #controls: Uint8Array[] = [];
@@ -68,12 +60,19 @@ export class Outbox<T> {
    * @param name The identity of who is to get it, as a binary string.
    * @param frames What follows it. Messages among them are the outbox's from now on, and bytes
    * must stay as they are.
-   * @param about What it is, for the case that it cannot be sent.
+   * @param what What it is, and
+   * @param request the request that it belongs to, for the case that it cannot be sent.
    */
-  put(name: string, frames: readonly Frame[], about: T): void {
+  put(
+    name: string,
+    frames: readonly Frame[],
+    what: What,
+    request: Request<B> | undefined,
+  ): void {
     const at = this.#length++;
     this.#messages[at] = frames;
-    this.#abouts[at] = about;
+    this.#whats[at] = what;
+    this.#requests[at] = request;
     this.#next[at] = NONE;
     const peer = this.#peers.get(name) ?? this.#addPeer(name);
     if (peer.first === NONE) {
@@ -95,26 +94,27 @@ export class Outbox<T> {
    * @param socket The ROUTER.
    * @returns What could not be sent, in the order in which it was put.
    */
-  flush(socket: Socket): Failed<T>[] {
-    const due = this.#due, messages = this.#messages, abouts = this.#abouts, next = this.#next;
-    const failed: { at: number; failure: Failed<T> }[] = [];
+  flush(socket: Socket): Unsent<B>[] {
+    const due = this.#due, messages = this.#messages, requests = this.#requests;
+    const next = this.#next, failed: { at: number; message: Unsent<B> }[] = [];
     for (const peer of due) {
       let result: SendResult = "sent";
       for (let at = peer.first; at !== NONE; at = next[at]!) {
         const frames = messages[at]!;
         if (result === "sent") result = socket.sendTo(peer.identity, frames);
         if (result !== "sent") {
-          failed.push({ at, failure: { peer: peer.name, about: abouts[at]!, why: result } });
+          const what = this.#whats[at]!, request = requests[at];
+          failed.push({ at, message: { peer: peer.name, what, request, why: result } });
         }
         for (const frame of frames) if (frame instanceof Message) frame.release();
-        messages[at] = abouts[at] = undefined;
+        messages[at] = requests[at] = undefined;
       }
       peer.first = peer.last = NONE;
     }
     due.length = this.#length = 0;
-    if (messages.length > CONTROLS) messages.length = abouts.length = next.length = CONTROLS;
+    if (messages.length > CONTROLS) messages.length = requests.length = CONTROLS;
     if (this.#peers.size > PEERS) this.#peers.clear();
-    return failed.sort((a, b) => a.at - b.at).map(({ failure }) => failure);
+    return failed.sort((a, b) => a.at - b.at).map(({ message }) => message);
   }
 
   #addPeer(name: string): Peer {

@@ -33,10 +33,10 @@ async function router(...names: string[]) {
 
 Deno.test("`Outbox.flush` sends everything in order, and is empty then", async () => {
   using stage = await router("a", "b");
-  const outbox = new Outbox<number>(), text = (text: string) => new TextEncoder().encode(text);
-  outbox.put("a", [text("1"), text("x")], 1);
-  outbox.put("b", [text("2")], 2);
-  outbox.put("a", [text("3")], 3);
+  const outbox = new Outbox<void>(), text = (text: string) => new TextEncoder().encode(text);
+  outbox.put("a", [text("1"), text("x")], "control", undefined);
+  outbox.put("b", [text("2")], "control", undefined);
+  outbox.put("a", [text("3")], "control", undefined);
   assert.equal(outbox.length, 3);
   assert.deepEqual(outbox.flush(stage.socket), []);
   assert.equal(outbox.length, 0);
@@ -45,18 +45,32 @@ Deno.test("`Outbox.flush` sends everything in order, and is empty then", async (
   assert.deepEqual(show(await stage.peer("b").receive()), ["2"]);
 });
 
-Deno.test("`Outbox.flush` says what could not be sent, and lets go of all messages", async () => {
+Deno.test("`Outbox.flush` says what could not be sent, in order, and lets go of all messages", async () => {
   using stage = await router("a");
-  const outbox = new Outbox<number>(), message = Message.take();
-  outbox.put("nobody", [message], 1);
-  outbox.put("a", [new Uint8Array([65])], 2);
-  outbox.put("nobody", [new Uint8Array([66])], 3);
+  const outbox = new Outbox<void>(), message = Message.take();
+  outbox.put("nobody", [message], "control", undefined);
+  outbox.put("no one", [new Uint8Array([66])], "notice", undefined);
+  outbox.put("a", [new Uint8Array([65])], "control", undefined);
+  outbox.put("nobody", [new Uint8Array([67])], "notice", undefined);
+  const unsent = { request: undefined, why: "unreachable" } as const;
   assert.deepEqual(outbox.flush(stage.socket), [
-    { peer: "nobody", about: 1, why: "unreachable" },
-    { peer: "nobody", about: 3, why: "unreachable" },
+    { peer: "nobody", what: "control", ...unsent },
+    { peer: "no one", what: "notice", ...unsent },
+    { peer: "nobody", what: "notice", ...unsent },
   ]);
   assert.throws(() => message.release(), /released twice/);
   assert.deepEqual(show(await stage.peer("a").receive()), ["A"]);
+});
+
+Deno.test("`Outbox` sends to a peer that it forgot, too, and what was put in before", async () => {
+  using stage = await router("a");
+  const outbox = new Outbox<void>();
+  outbox.put("a", [new Uint8Array([65])], "control", undefined);
+  outbox.forget("a");
+  outbox.put("a", [new Uint8Array([66])], "control", undefined);
+  assert.deepEqual(outbox.flush(stage.socket), []);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["A"]);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["B"]);
 });
 
 Deno.test("`Outbox.control` gives each message memory of its own until it is sent", () => {
@@ -66,6 +80,6 @@ Deno.test("`Outbox.control` gives each message memory of its own until it is sen
     assert.equal(control.length, 20);
     assert.ok(!seen.has(control), `memory of message ${i} is another's`);
     seen.add(control);
-    outbox.put("a", [control], undefined);
+    outbox.put("a", [control], "control", undefined);
   }
 });

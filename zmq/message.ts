@@ -128,7 +128,7 @@ export class Message {
    */
   toBinaryString(): string {
     const size = this.size;
-    if (this.#short) return binaryString(this.#chunk, this.#at + DATA_AT, size);
+    if (this.#short) return shortString(this.#chunk, this.#at + DATA_AT, size);
     const bytes = size > scratch.length ? new Uint8Array(size) : scratch;
     this.read(bytes);
     return binaryString(bytes, 0, size);
@@ -191,6 +191,23 @@ function isReadable(): boolean {
     symbols.zmq_msg_close(pointer);
   }
   return as;
+}
+
+/** How many short strings are kept; a power of two. */
+const STRINGS = 2048;
+/**
+ * Strings that were made before, each where its bytes say. A name that comes with every request
+ * is one string then, whose place in a `Map` is known; of a new one V8 must find that out.
+ */
+const strings: string[] = new Array(STRINGS).fill("");
+
+function shortString(bytes: Uint8Array, at: number, size: number): string {
+  let hash = size;
+  for (let i = at; i < at + size; i++) hash = Math.imul(hash, 0x01000193) ^ bytes[i]!;
+  const place = (hash ^ hash >>> 16) & (STRINGS - 1), known = strings[place]!;
+  let same = known.length === size;
+  for (let i = 0; same && i < size; i++) same = known.charCodeAt(i) === bytes[at + i];
+  return same ? known : strings[place] = binaryString(bytes, at, size);
 }
 
 function binaryString(bytes: Uint8Array, at: number, size: number): string {

@@ -100,6 +100,9 @@ export interface MonitorDetails {
   code: string;
 }
 
+/** What a message has that is not there, for the number of its bytes. */
+const NOTHING = -1;
+
 /** How many monitors there have been: each has an endpoint of its own. */
 let monitors = 0;
 
@@ -182,6 +185,7 @@ export class Socket {
   #handler: ((events: number) => void) | undefined;
   #closed: Promise<void> | undefined;
   #monitor: Socket | undefined;
+  #sender: Message | undefined;
 
   /**
    * @param type Its type.
@@ -424,18 +428,44 @@ export class Socket {
   receive(): Message[] | undefined {
     this.#open();
     const first = Message.take();
-    const size = this.#receiveFrame(first);
-    reactor.touched();
-    if (size < 0) return undefined;
-    let count = 0, bytes = this.type === "ROUTER" ? 0 : size;
-    incoming[count++] = first;
+    let size = NOTHING;
     try {
-      // The rest of a message is there as soon as its first frame is.
-      for (let more = first.more; more;) {
-        const frame = Message.take();
+      size = this.#receiveFrame(first);
+    } finally {
+      if (size === NOTHING) first.release();
+    }
+    reactor.touched();
+    if (size === NOTHING) return undefined;
+    incoming[0] = first;
+    return this.#receiveRest(1, size, first.more);
+  }
+
+  /**
+   * The same from a peer of a ROUTER.
+   *
+   * @returns The frames after the identity, which is in {@linkcode Socket.sender} until the next
+   * call.
+   */
+  receiveFrom(): Message[] | undefined {
+    this.#open();
+    const { sender } = this;
+    const size = this.#receiveFrame(sender);
+    reactor.touched();
+    return size === NOTHING ? undefined : this.#receiveRest(0, 0, sender.more);
+  }
+
+  /** The identity that the last message of `receiveFrom` came with: of the socket's own memory. */
+  get sender(): Message {
+    return this.#sender ??= Message.take();
+  }
+
+  /** The rest of a message is there as soon as its first frame is. */
+  #receiveRest(count: number, bytes: number, more: boolean): Message[] {
+    try {
+      while (more) {
+        const frame = incoming[count++] = Message.take();
         const size = this.#receiveFrame(frame);
-        if (size < 0) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
-        incoming[count++] = frame;
+        if (size === NOTHING) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
         bytes += size;
         more = frame.more;
       }
@@ -451,21 +481,16 @@ export class Socket {
     return frames;
   }
 
-  /** @returns How many bytes it has; -1 if there is none, and then the message is released. */
+  /** @returns How many bytes it has; `NOTHING` if there is no message. */
   #receiveFrame(frame: Message): number {
     const { symbols } = libzmq();
     for (;;) {
       const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT);
       if (size >= 0) return size;
       const code = errorCode();
-      // A signal came in between.
-      if (code === "EINTR") continue;
-      const error = code === "EAGAIN"
-        ? undefined
-        : lastError("zmq_msg_recv", `a ${this.type} socket`);
-      frame.release();
-      if (error === undefined) return -1;
-      throw error;
+      if (code === "EAGAIN") return NOTHING;
+      // After a signal that came in between, again.
+      if (code !== "EINTR") throw lastError("zmq_msg_recv", `a ${this.type} socket`);
     }
   }
 
@@ -492,6 +517,7 @@ export class Socket {
     this.#closed = promise;
     const monitored = this.unmonitor();
     const finish = () => {
+      this.#sender?.release();
       const closed = this.#context.closeSocket(this.pointer);
       resolve(Promise.all([closed, monitored]).then(() => {}));
     };

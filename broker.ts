@@ -40,7 +40,7 @@ import { BrokerTraces } from "./broker_traces.ts";
 import { decodeAtBroker, inspectRefused } from "./codec.ts";
 import {
   type Content,
-  discard,
+  contentOf,
   framesOf,
   MESSAGES,
   release,
@@ -559,8 +559,7 @@ export class Broker {
     if (command.side === "client") {
       switch (command.command) {
         case "request": {
-          const { body, headers } = command;
-          const content = { headers, frames: body as Message[] };
+          const content = contentOf(command.headers, command.body as Message[]);
           this.#checkSize(content);
           const service = nameOf(command.service);
           releaseAllBut(frames, framesOf(content));
@@ -580,21 +579,19 @@ export class Broker {
         case "partial":
         case "final": {
           const key = command.token ?? addressOf(command.client!);
-          const content = { headers: command.headers, frames: command.body as Message[] };
+          const content = contentOf(command.headers, command.body as Message[]);
           this.#checkSize(content);
           releaseAllBut(frames, framesOf(content));
-          routing.reply(peer, dialect, command.command, key, content, now);
-          return discard(content);
+          return routing.reply(peer, dialect, command.command, key, content, now);
         }
         case "error": {
           const { token, code, message, details } = command;
-          const content = {
-            headers: undefined,
-            frames: details === undefined ? [message] : [message, details],
-          };
+          const content = contentOf(
+            undefined,
+            details === undefined ? [message] : [message, details],
+          );
           releaseAllBut(frames, framesOf(content));
-          routing.error(peer, dialect, token, code, content, now);
-          return discard(content);
+          return routing.error(peer, dialect, token, code, content, now);
         }
         case "ready":
           routing.ready(peer, dialect, nameOf(command.service), command.credit ?? 1, now);
@@ -613,7 +610,7 @@ export class Broker {
   }
 
   #checkSize(content: Content): void {
-    if (content.headers === undefined && content.frames.length <= 1) return;
+    if (framesOf(content) <= 1) return;
     const size = sizeOf(content), { maxMessageSize } = this.#options;
     if (size <= maxMessageSize) return;
     throw new ProtocolError(

@@ -8,9 +8,10 @@ import type { BrokerEvents } from "./broker_events.ts";
 import type { BrokerLog } from "./broker_log.ts";
 import type { BrokerTraces } from "./broker_traces.ts";
 import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
-import { type Content, discard, sizeOf, take } from "./content.ts";
+import { bodyIn, type Content, discard, headersIn, sizeOf } from "./content.ts";
 import type { Outbox } from "./outbox.ts";
-import type { Message, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
+import type { Message as What, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
+import { Message } from "./zmq/message.ts";
 import type { Frame } from "./zmq/socket.ts";
 
 const UTF8 = new TextEncoder();
@@ -36,7 +37,7 @@ export class BrokerShell implements Shell<Content> {
   }
 
   dispatch(worker: Worker<Content>, request: Request<Content>, timeToLive: number): void {
-    const { headers, frames } = request.body, { dialect } = worker;
+    const { body } = request, { dialect } = worker;
     this.#put(worker.identity, "request", request, {
       side: "worker",
       command: "request",
@@ -46,10 +47,10 @@ export class BrokerShell implements Shell<Content> {
       timeToLive,
       // An RFC 18 worker has no room for headers.
       headers: dialect === MULTIPLEXED
-        ? this.#traces?.headersFor(request) ?? headers?.copy()
+        ? this.#traces?.headersFor(request) ?? headersIn(body)?.copy()
         : undefined,
       // Copies, since the request may have to be sent to another worker.
-      body: frames.length === 1 ? [frames[0]!.copy()] : frames.map((frame) => frame.copy()),
+      body: body instanceof Message ? [body.copy()] : body.frames.map((frame) => frame.copy()),
     });
   }
 
@@ -68,10 +69,12 @@ export class BrokerShell implements Shell<Content> {
 
   reply(request: Request<Content>, command: "partial" | "final", content: Content): void {
     const { client, dialect, id, service } = request;
-    const taken = take(content);
-    // An RFC 18 client has no room for headers.
-    const headers = dialect === MULTIPLEXED ? taken.headers : undefined;
-    if (headers !== taken.headers) taken.headers!.release();
+    let headers = headersIn(content);
+    if (headers !== undefined && dialect !== MULTIPLEXED) {
+      // An RFC 18 client has no room for headers.
+      headers.release();
+      headers = undefined;
+    }
     this.#put(client, command, request, {
       side: "client",
       command,
@@ -79,13 +82,13 @@ export class BrokerShell implements Shell<Content> {
       id,
       service: service.name,
       headers,
-      body: taken.frames,
+      body: bodyIn(content),
     });
   }
 
   fail(request: Request<Content>, code: number, content: Content): void {
     const { client, dialect, id } = request;
-    const { frames: [message, details] } = take(content);
+    const [message, details] = bodyIn(content);
     this.#put(client, "error", request, {
       side: "client",
       command: "error",
@@ -124,8 +127,8 @@ export class BrokerShell implements Shell<Content> {
     });
   }
 
-  read({ frames }: Content): string {
-    return frames[0]?.toBinaryString() ?? "";
+  read(content: Content): string {
+    return bodyIn(content)[0]?.toBinaryString() ?? "";
   }
 
   size(content: Content): number {
@@ -144,7 +147,7 @@ export class BrokerShell implements Shell<Content> {
 
   #put(
     peer: string,
-    what: Message,
+    what: What,
     request: Request<Content> | undefined,
     command: Command<Frame>,
   ): void {

@@ -14,7 +14,7 @@
  */
 
 import { type Context, type Span, SpanKind, trace, type Tracer } from "@opentelemetry/api";
-import type { Content } from "./content.ts";
+import { type Content, headersIn } from "./content.ts";
 import { hexOf, textOf } from "./names.ts";
 import { headersOf } from "./options.ts";
 import type { Request, RoutingEvent } from "./routing.ts";
@@ -85,7 +85,7 @@ export class BrokerTraces {
   #accept(request: Request<Content>): void {
     const { arrivedAt, client, body, number } = request;
     const service = textOf(request.service.name);
-    const headers = body.headers?.bytes();
+    const headers = headersIn(body)?.bytes();
     const parent = contextIn(headersOf(headers));
     const span = this.#tracer.startSpan(`route ${service}`, {
       kind: SpanKind.SERVER,

@@ -271,7 +271,7 @@ export class Routing<B> {
   }
 
   /**
-   * PARTIAL or FINAL. The body stays the caller's, as the shell left it.
+   * PARTIAL or FINAL. From here on the body is routing's.
    *
    * @param key Which request: the client's address in RFC 18, else the token.
    */
@@ -285,10 +285,11 @@ export class Routing<B> {
   ): void {
     this.counters.received[command]++;
     const request = this.#answered(from, dialect, key, now);
-    if (request === undefined) return;
+    if (request === undefined) return this.#shell.discard(body);
     const worker = request.worker!;
     if (command === "final") this.#finished(request, worker, now);
-    if (!request.over) {
+    if (request.over) this.#shell.discard(body);
+    else {
       this.#shell.reply(request, command, body);
       if (command === "final") this.#answer(request, now);
       else {
@@ -300,21 +301,21 @@ export class Routing<B> {
     if (command === "final") this.#released(worker, now);
   }
 
-  /** ERROR. The body is its message and details, and stays the caller's. */
+  /** ERROR. The body is its message and details, and routing's from here on. */
   error(from: string, dialect: Dialect, key: Id, code: number, body: B, now: number): void {
     this.counters.received.error++;
     const request = this.#answered(from, dialect, key, now);
-    if (request === undefined) return;
+    if (request === undefined) return this.#shell.discard(body);
     const worker = request.worker!;
     this.#finished(request, worker, now);
-    if (!request.over) {
-      if (request.dialect !== MULTIPLEXED) this.#drop(request, "failed");
-      else {
-        this.#shell.fail(request, code, body);
-        this.counters.errors++;
-        request.service.errors++;
-        this.#answer(request, now, code);
-      }
+    if (!request.over && request.dialect === MULTIPLEXED) {
+      this.#shell.fail(request, code, body);
+      this.counters.errors++;
+      request.service.errors++;
+      this.#answer(request, now, code);
+    } else {
+      this.#shell.discard(body);
+      if (!request.over) this.#drop(request, "failed");
     }
     this.#released(worker, now);
   }

@@ -26,9 +26,9 @@ export interface Shell<B> {
   control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): void;
   /** Sends a CANCEL for a request to the worker that holds it. Multiplexed. */
   cancel(worker: Worker<B>, request: Request<B>): void;
-  /** Sends a part of a reply to the client of a request. */
+  /** Sends a part of a reply to the client of a request. The body is the shell's from here on. */
   reply(request: Request<B>, command: "partial" | "final", body: B): void;
-  /** Sends a worker's ERROR to the client of a request. Multiplexed. */
+  /** Sends a worker's ERROR to the client of a request, likewise. Multiplexed. */
   fail(request: Request<B>, code: number, body: B): void;
   /** Sends an ERROR of the broker's own to a client. Multiplexed. */
   error(client: string, id: Id, code: number, message: string): void;

@@ -220,6 +220,7 @@ class Model {
         const name = request.body[0]!, asked = this.#asked.get(name)!;
         const number = step.do === "partial" ? ` ${++asked.sent}` : "";
         const body = [`${step.do} ${name}${number}`];
+        harness.held.add(body);
         if (step.do === "error") routing.error(worker, MULTIPLEXED, key as Id, 500, body, now);
         else routing.reply(worker, dialect, step.do, key, body, now);
         harness.settle();

@@ -77,6 +77,7 @@ export class Harness implements Shell<Body> {
   }
 
   fail(request: Request<Body>, code: number, body: Body): void {
+    this.discard(body);
     this.#send(request.client, `ERROR ${request.id} ${code} ${body.join(" ")}`, "error", request);
   }
 
@@ -95,6 +96,7 @@ export class Harness implements Shell<Body> {
   }
 
   reply(request: Request<Body>, command: "partial" | "final", body: Body): void {
+    this.discard(body);
     const id = request.id === 0 ? "" : `${request.id} `;
     const text = `${command.toUpperCase()} ${id}${body.join(" ")}`;
     this.#send(request.client, text, command, request);
@@ -161,6 +163,7 @@ export class Harness implements Shell<Body> {
   /** A multiplexed worker's PARTIAL, FINAL or ERROR for the n-th request that was dispatched. */
   done(worker: string, number: number, what: "partial" | "final" | "error" = "final"): void {
     const body = [`${what} of #${number}`], token = this.#tokens[number - 1] ?? number;
+    this.held.add(body);
     if (what === "error") this.routing.error(worker, MULTIPLEXED, token, 500, body, this.now);
     else this.routing.reply(worker, MULTIPLEXED, what, token, body, this.now);
     this.settle();
@@ -172,11 +175,13 @@ export class Harness implements Shell<Body> {
   }
 
   partial(worker: string, client: string, ...body: Body): void {
+    this.held.add(body);
     this.routing.reply(worker, RFC, "partial", client, body, this.now);
     this.settle();
   }
 
   final(worker: string, client: string, ...body: Body): void {
+    this.held.add(body);
     this.routing.reply(worker, RFC, "final", client, body, this.now);
     this.settle();
   }

@@ -85,10 +85,15 @@ export class Ids<T extends Identified<T>> {
   }
 
   #grow(): void {
-    const items = this.values();
+    const buckets = this.#buckets;
     this.#bits++;
     this.#buckets = new Array(2 ** this.#bits).fill(undefined);
-    for (const item of items) this.#link(item);
+    for (let item of buckets) {
+      for (let next; item !== undefined; item = next) {
+        next = item.sibling;
+        this.#link(item);
+      }
+    }
   }
 
   /** The highest bits of a product with a secret factor: as good as by chance. */

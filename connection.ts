@@ -5,6 +5,7 @@
  * @module
  */
 
+import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
 import { reactor } from "./zmq/reactor.ts";
 import { type MonitorEvent, Socket } from "./zmq/socket.ts";
@@ -21,7 +22,10 @@ export interface ConnectionOptions<C> {
   linger: number;
   /** How many bytes a frame may have. */
   maxMessageSize: number;
-  /** Turns a message into a command, or throws a `ProtocolError`. */
+  /**
+   * Turns a message into a command, or throws a `ProtocolError`. A control frame is not to be kept:
+   * the next one is in the same memory.
+   */
   decode(frames: Uint8Array[]): C;
   /** Called with each command, in order. Must not throw. */
   onCommand(command: C): void;
@@ -37,6 +41,7 @@ export class Connection<C> {
   readonly endpoint: string;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions<C>;
+  readonly #control = new Uint8Array(CONTROL_LENGTH);
   /** Messages that the socket would not take, and who waits for it to. */
   readonly #unsent: { frames: readonly Uint8Array[]; sent: () => void }[] = [];
 
@@ -126,7 +131,7 @@ export class Connection<C> {
   readonly #ready = (): void => {
     this.#flush();
     for (let i = 0; i < BATCH && !this.#socket.isClosed; i++) {
-      const frames = this.#socket.receiveBytes();
+      const frames = this.#socket.receiveBytes(this.#control);
       if (frames === undefined) return;
       let command: C;
       try {

@@ -69,6 +69,14 @@ export class Ids<T extends Identified<T>> {
     this.#size--;
   }
 
+  /** Takes all out. */
+  clear(): void {
+    for (const item of this.values()) item.sibling = undefined;
+    this.#buckets = new Array(FEWEST).fill(undefined);
+    this.#bits = Math.log2(FEWEST);
+    this.#size = 0;
+  }
+
   /** All items, in no order. */
   values(): T[] {
     const values: T[] = [];

@@ -32,6 +32,7 @@ import {
 import { Complaints } from "./complaints.ts";
 import { Connection } from "./connection.ts";
 import { type ProtocolError, ServiceError, TimeoutError } from "./errors.ts";
+import { type Identified, Ids } from "./ids.ts";
 import { type Outgoing, quote, type Receiver } from "./line.ts";
 import { backoffPause, type ResolvedClientOptions } from "./options.ts";
 import type { Exchange } from "./pool.ts";
@@ -76,7 +77,7 @@ export class Link {
   /** Those that were not sent yet, in order. */
   readonly #waiting = new Set<LinkExchange>();
   /** Those that were, by their ids. */
-  readonly #inFlight = new Map<number, LinkExchange>();
+  readonly #inFlight = new Ids<LinkExchange>(Math.random() * 2 ** 32 | 0);
   #lastId = 0;
   /** How often it was lost since a broker has answered a request. */
   #losses = 0;
@@ -127,7 +128,8 @@ export class Link {
       this.#waiting.delete(exchange);
       return;
     }
-    if (!this.#inFlight.delete(exchange.id)) return;
+    if (this.#inFlight.get(exchange.id) !== exchange) return;
+    this.#inFlight.delete(exchange);
     // A broker that takes nothing must not have what nobody wants pile up here.
     if (exchange.unsent !== undefined && this.#connection?.withdraw(exchange.unsent)) return;
     this.#tell(
@@ -234,7 +236,7 @@ export class Link {
       headers: request.headers,
       body: request.body,
     };
-    this.#inFlight.set(id, exchange);
+    this.#inFlight.add(exchange);
     if (this.#inFlight.size === 1) this.#watch();
     const frames = encode(command, control);
     if (!this.#tell(frames)) exchange.unsent = frames;
@@ -264,12 +266,11 @@ export class Link {
       case "disconnect":
         return this.#lose("was ended by the broker", true);
     }
-    const id = command.id as number;
-    const exchange = this.#inFlight.get(id);
+    const exchange = this.#inFlight.get(command.id!);
     // Its answer crossed the CANCEL.
     if (exchange === undefined) return;
     if (command.command !== "partial") {
-      this.#inFlight.delete(id);
+      this.#inFlight.delete(exchange);
       exchange.isOver = true;
     }
     if (command.command !== "error") {
@@ -315,7 +316,8 @@ export class Link {
   #lose(why: string, told = false): void {
     const { endpoint } = this;
     const before = this.#state;
-    const lost = [...this.#inFlight.values()];
+    // In the order in which they were sent.
+    const lost = this.#inFlight.values().sort((a, b) => a.id - b.id);
     this.#inFlight.clear();
     this.#disconnect(0);
     logger.warn("The connection to the broker at {endpoint} {why}", {
@@ -404,9 +406,11 @@ export class Link {
 }
 
 /** A request on a link. */
-class LinkExchange implements Exchange {
+class LinkExchange implements Exchange, Identified<LinkExchange> {
   /** What the broker knows it by; 0 while it was not sent. */
   id = 0;
+  /** For the table that it is in. */
+  sibling: LinkExchange | undefined;
   /** Its frames, if they had to wait for room. */
   unsent: readonly Uint8Array[] | undefined;
   /** Whether nothing more comes. */

@@ -60,5 +60,12 @@ Deno.test("`Ids` is as a Map when items come and go", () => {
       assert.equal(ids.size, model.size);
     }
     assert.deepEqual(new Set(ids.values()), new Set(model.values()));
+    ids.clear();
+    assert.deepEqual([ids.size, ids.values()], [0, []]);
+    for (const item of model.values()) {
+      assert.equal(ids.get(item.id), undefined);
+      ids.add(item);
+    }
+    assert.equal(ids.size, model.size);
   }));
 });

@@ -35,6 +35,25 @@ async function receiveBytes(socket: Socket): Promise<Uint8Array[]> {
   return (await receive(socket)).map(taken);
 }
 
+Deno.test("`Socket.receiveBytes` copies a first frame of the due length to where it is told", async () => {
+  await using to = open("PAIR");
+  await using from = open("PAIR");
+  from.connect(to.bind("inproc://first"));
+  const first = new Uint8Array(3);
+  for (
+    const [frames, used] of [[["abc", "abc"], true], [["ab", "abc"], false], [[""], false]] as const
+  ) {
+    from.send(frames.map(bytes));
+    await ready(to);
+    const received = to.receiveBytes(first)!;
+    assertFrames(received, frames);
+    assert.deepEqual(
+      received.map((frame) => frame === first),
+      frames.map((_, i) => used && i === 0),
+    );
+  }
+});
+
 /** A message's content; it is given back. */
 function taken(message: Message): Uint8Array {
   const content = message.bytes();

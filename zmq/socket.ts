@@ -494,11 +494,21 @@ export class Socket {
     }
   }
 
-  /** The same with the frames copied into JavaScript. */
-  receiveBytes(): Uint8Array<ArrayBuffer>[] | undefined {
+  /**
+   * The same with the frames copied into JavaScript.
+   *
+   * @param first Where a first frame of its very length is copied to, instead of to new memory:
+   * that costs 300 ns, whatever the length, and again some for the garbage collector. Of another
+   * length, it is in memory of its own.
+   */
+  receiveBytes(first?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] | undefined {
     const frames = this.receive();
-    return frames?.map((frame) => {
-      const bytes = frame.bytes();
+    return frames?.map((frame, i) => {
+      let bytes: Uint8Array<ArrayBuffer>;
+      if (i === 0 && first !== undefined && frame.size === first.length) {
+        frame.read(first);
+        bytes = first;
+      } else bytes = frame.bytes();
       frame.release();
       return bytes;
     });

@@ -29,15 +29,15 @@ export class Metrics {
     this.#gateway = gateway;
   }
 
-  /** The text of all metrics as they are now. */
-  write(): string {
+  /** The text of all metrics as they are when this is called. */
+  write(): Promise<string> {
     const out = new Exposition();
     const stats = this.#broker.stats();
     this.#ofBroker(out, stats);
     this.#ofServices(out, this.#totals.divide(stats, this.#broker.services()));
     this.#ofGateway(out);
     this.#ofProcess(out);
-    return out.toString();
+    return out.text();
   }
 
   #ofBroker(out: Exposition, stats: BrokerStats): void {

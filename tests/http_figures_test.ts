@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Broker, type Histogram, type ServiceStats } from "../broker.ts";
+import { Exposition } from "../http/exposition.ts";
 import { quantile, Rates } from "../http/rates.ts";
 import { RecentEvents } from "../http/recent_events.ts";
 import { ServiceTotals } from "../http/service_totals.ts";
@@ -143,4 +144,38 @@ Deno.test("`RecentEvents` tells many of the same at once as one", async () => {
   await eventually(() => broker.stats().refused.queueFull === 401, "all are refused");
   assert.equal(recent.all.length, 200);
   assert.equal(recent.all.at(-1)!.service, "s299");
+});
+
+Deno.test("`Exposition` lets others have their turns, and is the same as if written at once", async () => {
+  const out = new Exposition();
+  const names = Array.from({ length: 2_500 }, (_, i) => `s${i}`);
+  out.gauge("before", "One", 1);
+  out.counter("requests", "Requests", names.map((service, i) => [{ service }, i]));
+  out.histogram(
+    "time_seconds",
+    "Time",
+    names.slice(0, 500).map((service) => [{ service }, histogram(1, 2, 3, 4)]),
+  );
+  let turns = 0;
+  const turn = () => {
+    turns++;
+    immediate = setImmediate(turn);
+  };
+  let immediate = setImmediate(turn);
+  const lines = (await out.text()).split("\n");
+  clearImmediate(immediate);
+  assert.deepEqual(lines.slice(0, 3), ["# HELP before One", "# TYPE before gauge", "before 1"]);
+  assert.deepEqual(lines.slice(3, 5), [
+    "# HELP requests_total Requests",
+    "# TYPE requests_total counter",
+  ]);
+  assert.deepEqual(
+    lines.slice(5, 2_505),
+    names.map((service, i) => `requests_total{service="${service}"} ${i}`),
+  );
+  assert.equal(lines.filter((line) => line.startsWith("#")).length, 6);
+  assert.equal(lines.filter((line) => line.startsWith("time_seconds_bucket{")).length, 500 * 4);
+  assert.equal(lines.filter((line) => line === "").length, 1, "the end of the last line");
+  // Three parts of the requests, and three of the times.
+  assert.ok(turns >= 6, `others had ${turns} turns`);
 });

@@ -118,6 +118,8 @@ export interface ServiceStats {
   recovered: number;
   /** PARTIALs sent to clients. */
   partials: number;
+  /** Workers that left and did not say so: `gone`, `silent`, `violation` and `full`. */
+  workersLost: number;
   /** From a request's arrival to its dispatch; one for each dispatch. */
   wait: Histogram;
   /** From a dispatch to the FINAL or ERROR of the worker, wanted still or not. */
@@ -200,6 +202,7 @@ export function serviceStats<B>(service: Service<B>): ServiceStats {
     refused: service.refused,
     recovered: service.recovered,
     partials: service.partials,
+    workersLost: service.workersLost,
     wait: service.waits?.histogram() ?? noTimes(),
     serviceTime: service.works?.histogram() ?? noTimes(),
   };

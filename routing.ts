@@ -857,6 +857,7 @@ export class Routing<B> {
     const served = service.serving > 0;
     if (worker.credit > 0) service.serving--;
     this.counters.left[reason]++;
+    if (reason !== "disconnect" && reason !== "stopped") service.workersLost++;
     if (reason !== "disconnect" && reason !== "gone") {
       this.#shell.control(worker.identity, worker.dialect, "disconnect");
     }

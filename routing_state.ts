@@ -47,6 +47,8 @@ export class Service<B> implements Due {
   refused = 0;
   recovered = 0;
   partials = 0;
+  /** Workers that left and did not say so. */
+  workersLost = 0;
   /**
    * From a request's arrival to its dispatch. Made when the first worker comes: anybody can have
    * a service come to be by asking for it.

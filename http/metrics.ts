@@ -134,6 +134,11 @@ export class Metrics {
       "Workers, by service and whether they have room for a request",
       eachBy("state", ({ workers, waiting }) => ({ waiting, busy: workers - waiting })),
     );
+    out.counter(
+      "majortomo_workers_lost",
+      "Workers that left and did not say so, by service",
+      each((it) => it.workersLost),
+    );
     out.gauge(
       "majortomo_worker_credit",
       "Requests that the workers take at once, all together",

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { Broker, type Histogram, type ServiceStats } from "../broker.ts";
+import { Broker, type BrokerEvent, type Histogram, type ServiceStats } from "../broker.ts";
 import { Exposition } from "../http/exposition.ts";
 import { quantile, Rates } from "../http/rates.ts";
 import { RecentEvents } from "../http/recent_events.ts";
+import { stateOf } from "../http/service_state.ts";
 import { ServiceTotals } from "../http/service_totals.ts";
 import { eventually } from "./http_stage.ts";
 import { RawSocket } from "./raw.ts";
@@ -31,6 +32,7 @@ function service(name: string, figures: Partial<ServiceStats> = {}): ServiceStat
     refused: 0,
     recovered: 0,
     partials: 0,
+    workersLost: 0,
     wait: histogram(0, 0, 0, 0),
     serviceTime: histogram(0, 0, 0, 0),
     ...figures,
@@ -61,6 +63,66 @@ Deno.test("`Rates` tells what has happened since the last look", () => {
     services.map(({ name, answered, failed, p50 }) => [name, answered, failed, p50]),
     [["echo", 3, 1, 1.5], ["new", 0, 0.5, null]],
   );
+});
+
+Deno.test("`Rates` tells a service's state and latency of ten seconds, its rates of the last look", () => {
+  const rates = new Rates(0);
+  const look = (now: number, figures: Partial<ServiceStats>) =>
+    rates.look(now, STATS, [service("slow", { accepted: 9, ...figures })]).services[0]!;
+  look(1_000, {});
+  const bad = { expired: 2, workersLost: 3, serviceTime: histogram(0, 8, 0, 0) };
+  assert.partialDeepStrictEqual(look(2_000, bad), {
+    state: "expiring, losing workers",
+    failed: 2,
+    p50: 1.5,
+    lost: 3,
+  });
+  assert.partialDeepStrictEqual(look(11_000, bad), {
+    state: "expiring, losing workers",
+    failed: 0,
+    p50: 1.5,
+  });
+  assert.partialDeepStrictEqual(look(12_000, bad), { state: "ok", rank: 0, p50: null, lost: 3 });
+});
+
+Deno.test("`Rates` tells how many workers were lost since the last look", () => {
+  const rates = new Rates(0);
+  const { workers } = STATS;
+  const lost = (gone: number) => {
+    const left = { ...workers.left, gone, disconnect: 7 };
+    return rates.look(1_000, { ...STATS, workers: { ...workers, left } }, []).sample.lost;
+  };
+  assert.deepEqual([lost(2), lost(2), lost(5)], [2, 0, 3]);
+});
+
+Deno.test("`stateOf` names all that is wrong, and ranks by the worst of it", () => {
+  const state = (figures: Partial<ServiceStats>) => stateOf(service("echo", figures));
+  const ranked = [
+    state({}),
+    state({ workers: 2, waiting: 0, queued: 1 }),
+    state({ errors: 1 }),
+    state({ workersLost: 1 }),
+    state({ workersLost: 1, errors: 5 }),
+    state({ dropped: 1 }),
+    state({ expired: 1, dropped: 1 }),
+    state({ refused: 1, workers: 1, waiting: 0, queued: 5 }),
+    state({ workers: 0, waiting: 0, queued: 1 }),
+  ];
+  assert.deepEqual(ranked.map(({ words }) => words), [
+    "ok",
+    "all busy",
+    "failing",
+    "losing workers",
+    "losing workers, failing",
+    "dropping",
+    "expiring, dropping",
+    "refusing, all busy",
+    "no workers",
+  ]);
+  const ranks = ranked.map(({ rank }) => rank);
+  assert.deepEqual(ranks, ranks.toSorted((a, b) => a - b));
+  // None of its workers has room, but nobody waits.
+  assert.equal(state({ waiting: 0 }).words, "ok");
 });
 
 Deno.test("`Rates` begins anew with a service that was forgotten and has come again", () => {
@@ -178,4 +240,26 @@ Deno.test("`Exposition` lets others have their turns, and is the same as if writ
   assert.equal(lines.filter((line) => line === "").length, 1, "the end of the last line");
   // Three parts of the requests, and three of the times.
   assert.ok(turns >= 6, `others had ${turns} turns`);
+});
+
+Deno.test("`RecentEvents` tells which client an event was about most often", () => {
+  let tell: ((event: BrokerEvent) => void) | undefined;
+  const broker = {
+    on(listener: typeof tell) {
+      tell = listener;
+      return { [Symbol.dispose]() {} };
+    },
+  } as unknown as Broker;
+  using recent = new RecentEvents(broker);
+  const refused = (client: string) =>
+    tell!({ type: "request refused", time: 1, client, service: "echo", reason: "queueFull" });
+  refused("victim");
+  assert.partialDeepStrictEqual(recent.all, [{ client: "victim", ofClient: 1, count: 1 }]);
+  for (let i = 0; i < 9; i++) refused("flood");
+  refused("victim");
+  assert.partialDeepStrictEqual(recent.all, [{ client: "flood", ofClient: 9, count: 11 }]);
+  // Not all that there are are remembered, but those that came first go on being counted.
+  for (let i = 0; i < 1_000; i++) refused(`other ${i}`);
+  refused("flood");
+  assert.partialDeepStrictEqual(recent.all, [{ client: "flood", ofClient: 10, count: 1_012 }]);
 });

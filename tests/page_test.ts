@@ -54,7 +54,7 @@ pageTest(
       }
     })();
     const rate = page.locator("#services tbody tr").filter({ hasText: "echo" }).locator("td").nth(
-      1,
+      2,
     );
     const begin = performance.now();
     while (Number((await rate.textContent())!.replaceAll(",", "")) < 10) {
@@ -100,6 +100,23 @@ pageTest(
     await page.locator("#gone").waitFor({ state: "hidden", timeout: PATIENCE });
   },
 );
+
+pageTest("the page has what is wrong first, in words", async () => {
+  await using stage = new HttpStage();
+  await stage.worker("fine", (request) => request.frames);
+  await stage.worker("failing", () => {
+    throw new Error("As always");
+  });
+  await using client = new Client({ broker: stage.endpoint, dialect: "multiplexed" });
+  await assert.rejects(client.request("failing", "x"));
+  client.request("nobody", "x").catch(() => {});
+  await using visit = await Visit.to(stage.url);
+  const { page, errors } = visit;
+  await shows(page, "#services tbody tr:nth-child(1)", /nobody.*no workers/);
+  await shows(page, "#services tbody tr:nth-child(2)", /failing.*failing/);
+  await shows(page, "#services tbody tr:nth-child(3)", /fine.*ok/);
+  assert.deepEqual(errors, []);
+});
 
 pageTest("the page is searched and sorted from the keyboard", async () => {
   await using stage = new HttpStage();

@@ -70,6 +70,8 @@ Deno.test("`mdp` prints the help of each command with examples, and its version"
     "check-config",
   ];
   const { code, stdout } = await mdp(["--help"]);
+  // The library has them on its help, for completions.
+  assert.ok(!stdout.some((line) => /\bARG\b|shell\s+integration/.test(line)), stdout.join("\n"));
   assert.equal(code, 0);
   for (const command of commands) {
     assert.ok(stdout.some((line) => line.startsWith(`  ${command} `)), command);

@@ -148,6 +148,21 @@ terminalTest(
   },
 );
 
+terminalTest("the programs do not have Deno ask at a terminal for the permission", async () => {
+  for (const program of ["mdp.ts ping", "broker.ts", "echo.ts worker"]) {
+    await using terminal = new Terminal(`deno run cli/${program}`, {
+      NO_COLOR: "1",
+      PATH: `${deno()}:${Deno.env.get("PATH")}`,
+    });
+    const { code, shown } = await terminal.ended();
+    assert.equal(code, 1);
+    assert.match(
+      shown,
+      /^\S+: Opening libzmq needs the permission --allow-ffi: run deno with --allow-ffi\r\n$/,
+    );
+  }
+});
+
 terminalTest(
   "`mdp bench` shows a bar while it runs on a terminal, and takes it away",
   async (stage) => {

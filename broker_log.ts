@@ -50,7 +50,7 @@ export class BrokerLog {
         this.#log(
           "info",
           "joined",
-          "Worker {worker} joined service {service}",
+          'Worker {worker} joined service "{service}"',
           { worker: hex(identity), service: text(service.name) },
           identity,
         );
@@ -64,7 +64,8 @@ export class BrokerLog {
           reason: event.reason,
           held: event.held,
         };
-        const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
+        const template =
+          'Worker {worker} left service "{service}": {reason} (requests held: {held})';
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
         if (orderly && event.held === 0) {
           this.#log("info", "left", template, properties, identity);
@@ -74,7 +75,7 @@ export class BrokerLog {
       case "worker refused":
         this.#complain(
           "reserved",
-          "Refused worker {worker}: the service name {service} is reserved",
+          'Refused worker {worker}: the service name "{service}" is reserved',
           { worker: hex(event.worker), service: text(event.service) },
           event.worker,
         );
@@ -92,8 +93,9 @@ export class BrokerLog {
         break;
       case "request expired":
       case "request dropped": {
-        const { client, service, number } = event.request;
-        this.#lost(event.type, client, service.name, event.reason, { request: number });
+        const { client, service, number, attempts } = event.request;
+        const more = { request: number, attempts };
+        this.#lost(event.type, client, service.name, event.reason, more);
         break;
       }
       case "request recovered": {
@@ -105,7 +107,7 @@ export class BrokerLog {
     }
   }
 
-  /** E.g. "Request of client 0001 for service "echo" recovered: worker lost". */
+  /** E.g. 'Request of client 0001 for service "echo" expired: late (request 5, attempts 0)'. */
   #lost(
     type: `request ${string}`,
     client: string,
@@ -114,9 +116,12 @@ export class BrokerLog {
     more: Record<string, unknown> = {},
   ): void {
     const became = type.slice("request ".length);
+    // What is told of one request at several places is to be found together.
+    const about = Object.keys(more).map((name) => `${name} {${name}}`).join(", ");
     this.#complain(
       `${type} ${reason}`,
-      `Request of client {client} for service {service} ${became}: {reason}`,
+      `Request of client {client} for service "{service}" ${became}: {reason}` +
+        (about === "" ? "" : ` (${about})`),
       { client: hex(client), service: text(service), reason, ...more },
       client,
     );
@@ -156,10 +161,13 @@ function hex(identity: string): string {
   return identity.length > SHOWN / 2 ? `${shown}…` : shown;
 }
 
-/** A service's name as the log shows it: quoted, with what could fool a terminal escaped. */
+/**
+ * A service's name as the log shows it, in quotes that it cannot end: what could fool a reader or a
+ * terminal is escaped.
+ */
 function text(name: string): string {
   const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
-  const shown = JSON.stringify(new TextDecoder().decode(bytes))
+  const shown = JSON.stringify(new TextDecoder().decode(bytes)).slice(1, -1)
     // Beside the control characters that JSON escapes, those that move or turn text around.
     .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");
   return name.length > SHOWN ? `${shown}…` : shown;

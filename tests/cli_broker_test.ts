@@ -145,6 +145,9 @@ Deno.test("`broker` keeps the names of the fields in its log, which tools go by"
     found[`${logger}: ${what}`] = Object.keys(record).filter((name) => !always.includes(name));
   }
   const log = "majortomo.broker: ";
+  // As they are, so that they can be searched for.
+  const services = new Set(records.map(({ service }) => service));
+  assert.deepEqual([...services], [undefined, "echo", "mmi.mine"]);
   assert.deepEqual(found, {
     "majortomo.cli: Listening on …": ["endpoint"],
     [`${log}Request of client … for service … refused…`]: ["client", "service", "reason"],
@@ -166,6 +169,7 @@ Deno.test("`broker` keeps the names of the fields in its log, which tools go by"
       "service",
       "reason",
       "request",
+      "attempts",
     ],
     [`${log}Stopping with 0 requests in flight and 0 queued`]: ["inFlight", "queued", "drain"],
     [`${log}Stopped`]: [],

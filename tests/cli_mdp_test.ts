@@ -37,6 +37,10 @@ ipc:///run/majortomo.sock, but got "localhost"',
   [["serve", "x"], "What to answer is missing: one of `--echo`, `--command` and `--reply`"],
   [["serve", "x", "--echo", "--reply", "y"], '"--echo" and "--reply" "y" cannot be used together'],
   [["serve", "x", "--echo", "--stream"], "--stream goes with --command, and not with --echo"],
+  [
+    ["serve", "mmi.x", "--echo"],
+    'No worker can serve "mmi.x": names that begin with mmi. are the broker\'s own',
+  ],
   [["bench", "--workers", "0"], "--workers 0 needs a --service that has workers elsewhere"],
   [["top"], "top needs a terminal: use mdp services without one"],
 ];

@@ -29,9 +29,10 @@ export class BrokerLog {
   }
 
   /** A message that was dropped, since it is not MDP. */
-  invalid(kind: string, peer: string, reason: string): void {
-    const properties = () => ({ peer: hex(peer), reason });
-    this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", properties, peer);
+  invalid(kind: string, peer: string, address: string | undefined, reason: string): void {
+    const properties = () => ({ peer: hex(peer), ...at(address), reason });
+    const template = `Dropped a message from {peer}${where(address)}: {reason}`;
+    this.#complain(`invalid ${kind}`, template, properties, peer);
   }
 
   /** A connection that could not be taken. */
@@ -46,26 +47,27 @@ export class BrokerLog {
   report(event: RoutingEvent<unknown>): void {
     switch (event.type) {
       case "worker joined": {
-        const { identity, service } = event.worker;
+        const { identity, service, address } = event.worker;
         this.#log(
           "info",
           "joined",
-          'Worker {worker} joined service "{service}"',
-          { worker: hex(identity), service: text(service.name) },
+          `Worker {worker}${where(address)} joined service "{service}"`,
+          { worker: hex(identity), service: text(service.name), ...at(address) },
           identity,
         );
         break;
       }
       case "worker left": {
-        const { identity, service } = event.worker;
+        const { identity, service, address } = event.worker;
         const properties = {
           worker: hex(identity),
           service: text(service.name),
+          ...at(address),
           reason: event.reason,
           held: event.held,
         };
-        const template =
-          'Worker {worker} left service "{service}": {reason} (requests held: {held})';
+        const template = `Worker {worker}${where(address)} left service "{service}": ` +
+          "{reason} (requests held: {held})";
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
         if (orderly && event.held === 0) {
           this.#log("info", "left", template, properties, identity);
@@ -153,6 +155,16 @@ export class BrokerLog {
       peer,
     );
   }
+}
+
+/** The address of a peer, among the properties of a line; it may not be known. */
+function at(address: string | undefined): { address?: string } {
+  return address === undefined ? {} : { address: text(address) };
+}
+
+/** The same in its template. */
+function where(address: string | undefined): string {
+  return address === undefined ? "" : " at {address}";
 }
 
 /** An identity as the log shows it. */

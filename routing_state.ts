@@ -179,6 +179,8 @@ export class Worker<B> implements Due, Linked<Worker<B>> {
     public credit: number,
     /** When it registered. */
     readonly registeredAt: number,
+    /** Where it connects from, if that is known. */
+    readonly address?: string,
   ) {
     this.heardAt = this.sentAt = registeredAt;
     this.heartbeatsWhenBusy = dialect === MULTIPLEXED;

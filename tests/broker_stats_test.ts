@@ -147,6 +147,7 @@ Deno.test("`workers()` tells of all workers, or of a service's", async () => {
   assert.deepEqual(rest, {
     identity: HEX_W,
     service: "echo",
+    address: "127.0.0.1",
     dialect: "rfc",
     credit: 1,
     inFlight: 1,

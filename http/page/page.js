@@ -16,7 +16,7 @@ import { Table } from "./table.js";
  * @typedef {{ name: string, state: string, rank: number, answered: number, failed: number,
  *   workers: number, lost: number, waiting: number, credit: number, inFlight: number, queued: number, queuedBytes: number, wait99: number | null,
  *   p50: number | null, p99: number | null }} Service
- * @typedef {{ identity: string, service: string, dialect: string, credit: number,
+ * @typedef {{ identity: string, service: string, address?: string, dialect: string, credit: number,
  *   inFlight: number, registered: number, heard: number }} Worker
  * @typedef {{ id: number, time: number, type: string, service?: string, reason?: string,
  *   worker?: string, client?: string, ofClient?: number, count: number }} Happening
@@ -176,6 +176,7 @@ const workers = new Table(
       value: ({ inFlight }) => inFlight,
       show: ({ inFlight, credit }) => `${count(inFlight)} of ${count(credit)}`,
     },
+    { title: "Address", value: ({ address }) => address ?? "–" },
     { title: "Dialect", value: ({ dialect }) => dialect },
     { title: "Heard", value: ({ heard }) => heard, show: ({ heard }) => `${duration(heard)} ago` },
     {
@@ -185,7 +186,7 @@ const workers = new Table(
     },
   ],
   ({ identity }) => identity,
-  [6, false],
+  [7, false],
 );
 
 // ---- what is searched for ----
@@ -201,8 +202,9 @@ function drawFound() {
   const has = (/** @type {(string | undefined)[]} */ ...texts) =>
     texts.some((text) => text?.toLowerCase().includes(wanted));
   const foundServices = latest?.services.filter(({ name, state }) => has(name, state)) ?? [];
-  const foundWorkers = latest?.workers.filter((it) => has(it.identity, it.service, stateOf(it))) ??
-    [];
+  const foundWorkers =
+    latest?.workers.filter((it) => has(it.identity, it.service, it.address, stateOf(it))) ??
+      [];
   const all = wanted === "" ? latest?.stats : undefined;
   services.draw(foundServices, all?.services ?? foundServices.length);
   workers.draw(foundWorkers, all?.workers.registered ?? foundWorkers.length);

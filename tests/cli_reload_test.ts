@@ -173,7 +173,7 @@ Deno.test({
     await broker.stderr(/again/);
     await using other = RawSocket.dealer(endpoint);
     other.send("MDPW02", [1], "told");
-    await broker.stderr(/\[INFO\] majortomo\.broker: Worker \w+ joined service "told"$/);
+    await broker.stderr(/\[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 joined service "told"$/);
     const messages = async (path: string) =>
       (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line).message);
     assert.deepEqual(await messages(old), [`Listening on ${endpoint}`]);
@@ -184,7 +184,7 @@ Deno.test({
     }
     const [read, joined, ...rest] = found;
     assert.equal(read, `Read ${path} again: no timeout or limit changed`);
-    assert.match(joined ?? "", /^Worker \w+ joined service "told"$/);
+    assert.match(joined ?? "", /^Worker \w+ at 127.0.0.1 joined service "told"$/);
     assert.deepEqual(rest, []);
   },
 });

@@ -43,6 +43,7 @@ export const ANY_OPTIONS: UsageTerm = {
 };
 
 /** The line on what completions call the program with, which the library has in its help. */
+// deno-lint-ignore no-control-regex -- as colours begin with it
 const INTERNAL = /^ *(?:\x1b\[\d+m)*ARG\b.*\n(?: {12,}.*\n)*/m;
 
 /** The exit codes of the programs. */

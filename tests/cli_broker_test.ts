@@ -93,7 +93,9 @@ Deno.test("`broker` logs what it does, once, when it is verbose", async () => {
     /^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 joined service "echo"$/,
   );
   worker.send("MDPW02", [6]);
-  await broker.stderr(/^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 left service "echo": /);
+  await broker.stderr(
+    /^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 left service "echo": /,
+  );
   broker.kill("SIGTERM");
   const { stderr } = await broker.ended();
   assert.deepEqual(stderr.filter((line) => line.includes("Listening")), [

@@ -173,7 +173,9 @@ Deno.test({
     await broker.stderr(/again/);
     await using other = RawSocket.dealer(endpoint);
     other.send("MDPW02", [1], "told");
-    await broker.stderr(/\[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 joined service "told"$/);
+    await broker.stderr(
+      /\[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 joined service "told"$/,
+    );
     const messages = async (path: string) =>
       (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line).message);
     assert.deepEqual(await messages(old), [`Listening on ${endpoint}`]);

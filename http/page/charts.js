@@ -118,8 +118,9 @@ export function makeCharts() {
           ...axis,
           size: 48,
           splits: chart.logarithmic ? powersOfTen : undefined,
-          values: (/** @type {any} */ _, /** @type {number[]} */ values) =>
-            values.map((it) => short.format(it)),
+          // Those that there is no room for are null on a logarithmic axis.
+          values: (/** @type {any} */ _, /** @type {(number | null)[]} */ values) =>
+            values.map((it) => it === null ? "" : short.format(it)),
         }],
         series: [
           { label: "time" },

@@ -75,7 +75,10 @@ export function rowsOf(now: Look, before: Look | undefined, first: Look | undefi
     const start = window.get(name);
     const time = since(service.serviceTime, start?.serviceTime);
     const wait = since(service.wait, start?.wait);
-    const { words: state, rank } = stateOf(happenedSince(service, start));
+    // What happened before anybody looked is not what is the matter now.
+    const { words: state, rank } = stateOf(
+      happenedSince(service, first === undefined ? service : start),
+    );
     return {
       name,
       state,

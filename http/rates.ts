@@ -82,9 +82,18 @@ export class Rates {
   /** The services as they were at each look of the window, and at the last one before it. */
   readonly #looks: { at: number; services: Map<string, ServiceStats> }[] = [];
 
-  /** @param now The time that the first look counts from, in ms of a clock that is not set. */
-  constructor(now: number) {
+  /**
+   * @param now The time that the first look counts from, in ms of a clock that is not set.
+   * @param stats The broker's figures at that time; without them it has counted nothing.
+   * @param services Those of its services.
+   */
+  constructor(now: number, stats?: BrokerStats, services: readonly ServiceStats[] = []) {
     this.#at = now;
+    if (stats !== undefined) {
+      this.#total = totalOf(stats);
+      this.#lost = lostWorkers(stats);
+    }
+    this.#remember(now, services);
   }
 
   /**
@@ -103,7 +112,7 @@ export class Rates {
     const seconds = Math.max(now - this.#at, 1) / 1_000;
     const looks = this.#looks;
     while (looks.length > 1 && looks[1]!.at <= now - WINDOW) looks.shift();
-    const before = looks.at(-1)?.services, first = looks[0]?.services;
+    const before = looks.at(-1)!.services, first = looks[0]!.services;
     const waits: Histogram[] = [], times: Histogram[] = [];
     const samples = services.map((service) => {
       const { name, workers, waiting, credit, inFlight, queued, queuedBytes } = service;
@@ -129,11 +138,7 @@ export class Rates {
         ),
       };
     });
-    const total = {
-      ...stats,
-      dropped: all(stats.dropped),
-      refused: all(stats.refused),
-    };
+    const total = totalOf(stats);
     const sample = {
       time: Date.now(),
       inFlight: stats.inFlight,
@@ -146,8 +151,13 @@ export class Rates {
     this.#at = now;
     this.#total = total;
     this.#lost = lostWorkers(stats);
-    looks.push({ at: now, services: new Map(services.map((service) => [service.name, service])) });
+    this.#remember(now, services);
     return { sample, services: samples };
+  }
+
+  #remember(at: number, services: readonly ServiceStats[]): void {
+    const byName = new Map(services.map((service) => [service.name, service]));
+    this.#looks.push({ at, services: byName });
   }
 }
 
@@ -179,10 +189,14 @@ export function quantile(
 /** A service as it was, unless it was forgotten since and has come again. */
 function earlier(
   { name, accepted }: ServiceStats,
-  services: ReadonlyMap<string, ServiceStats> | undefined,
+  services: ReadonlyMap<string, ServiceStats>,
 ): ServiceStats | undefined {
-  const then = services?.get(name);
+  const then = services.get(name);
   return then !== undefined && then.accepted <= accepted ? then : undefined;
+}
+
+function totalOf({ dropped, refused, ...stats }: BrokerStats): Counted {
+  return { ...stats, dropped: all(dropped), refused: all(refused) };
 }
 
 function outcomes(now: Counted, before: Counted, seconds: number) {

@@ -312,6 +312,8 @@ Deno.test("`rowsOf` tells of a while what is the matter and how long it took, of
     [row!.state, row!.rate, row!.lossRate, row!.timeP50],
     ["expiring, all busy", 0, 0, 1.5],
   );
+  const [old] = rowsOf(look(9_000, { ...later, queued: 0 }), undefined, undefined);
+  assert.deepEqual([old!.state, old!.timeP50], ["ok", 1.5]);
   const [idle] = rowsOf(look(19_000, { ...later, queued: 0 }), before, before);
   assert.deepEqual([idle!.state, idle!.rank], ["ok", 0]);
 });

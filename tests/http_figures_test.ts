@@ -95,6 +95,21 @@ Deno.test("`Rates` tells how many workers were lost since the last look", () => 
   assert.deepEqual([lost(2), lost(2), lost(5)], [2, 0, 3]);
 });
 
+Deno.test("`Rates` tells nothing of what was before it began to look", () => {
+  const { workers } = STATS;
+  const stats = {
+    ...STATS,
+    accepted: 9,
+    answered: 9,
+    errors: 9,
+    workers: { ...workers, left: { ...workers.left, gone: 3 } },
+  };
+  const services = [service("old", { accepted: 9, answered: 9, errors: 9, workersLost: 3 })];
+  const { sample, services: [old] } = new Rates(0, stats, services).look(1_000, stats, services);
+  assert.partialDeepStrictEqual(sample, { answered: 0, failed: 0, lost: 0 });
+  assert.partialDeepStrictEqual(old, { state: "ok", failed: 0, lost: 3 });
+});
+
 Deno.test("`stateOf` names all that is wrong, and ranks by the worst of it", () => {
   const state = (figures: Partial<ServiceStats>) => stateOf(service("echo", figures));
   const ranked = [

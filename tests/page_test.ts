@@ -108,13 +108,21 @@ pageTest("the page has what is wrong first, in words", async () => {
     throw new Error("As always");
   });
   await using client = new Client({ broker: stage.endpoint, dialect: "multiplexed" });
-  await assert.rejects(client.request("failing", "x"));
-  client.request("nobody", "x").catch(() => {});
+  client.request("nobody", "x", { timeout: Infinity }).catch(() => {});
+  let going = true;
+  const load = (async () => {
+    while (going) {
+      await assert.rejects(client.request("failing", "x", { timeout: PATIENCE }));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  })();
   await using visit = await Visit.to(stage.url);
   const { page, errors } = visit;
   await shows(page, "#services tbody tr:nth-child(1)", /nobody.*no workers/);
   await shows(page, "#services tbody tr:nth-child(2)", /failing.*failing/);
   await shows(page, "#services tbody tr:nth-child(3)", /fine.*ok/);
+  going = false;
+  await load;
   assert.deepEqual(errors, []);
 });
 

@@ -505,11 +505,11 @@ export class Broker {
         this.#handle(peer, frames, now);
       } catch (error) {
         if (!(error instanceof ProtocolError)) throw error;
-        const refused = inspectRefused(frames, MESSAGES);
+        const refused = inspectRefused(frames, MESSAGES), address = frames.at(-1)?.peerAddress;
         release(frames);
         this.#invalid[error.kind]++;
         this.#routing.invalid(peer, refused, error.message, now);
-        this.#log.invalid(error.kind, peer, error.message);
+        this.#log.invalid(error.kind, peer, address, error.message);
         // What others are sent does not wait for the end of a turn that is full of garbage.
         if (++garbage % PATIENCE === 0) this.#flush(now);
       }
@@ -594,7 +594,14 @@ export class Broker {
           return routing.error(peer, dialect, token, code, content, now);
         }
         case "ready":
-          routing.ready(peer, dialect, nameOf(command.service), command.credit ?? 1, now);
+          routing.ready(
+            peer,
+            dialect,
+            nameOf(command.service),
+            command.credit ?? 1,
+            now,
+            frames.at(-1)?.peerAddress,
+          );
           break;
         case "credit":
           routing.credit(peer, dialect, command.credit, now);

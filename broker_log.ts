@@ -29,9 +29,10 @@ export class BrokerLog {
   }
 
   /** A message that was dropped, since it is not MDP. */
-  invalid(kind: string, peer: string, reason: string): void {
-    const properties = () => ({ peer: hex(peer), reason });
-    this.#complain(`invalid ${kind}`, "Dropped a message from {peer}: {reason}", properties, peer);
+  invalid(kind: string, peer: string, address: string | undefined, reason: string): void {
+    const properties = () => ({ peer: hex(peer), ...at(address), reason });
+    const template = `Dropped a message from {peer}${where(address)}: {reason}`;
+    this.#complain(`invalid ${kind}`, template, properties, peer);
   }
 
   /** A connection that could not be taken. */
@@ -46,25 +47,27 @@ export class BrokerLog {
   report(event: RoutingEvent<unknown>): void {
     switch (event.type) {
       case "worker joined": {
-        const { identity, service } = event.worker;
+        const { identity, service, address } = event.worker;
         this.#log(
           "info",
           "joined",
-          "Worker {worker} joined service {service}",
-          { worker: hex(identity), service: text(service.name) },
+          `Worker {worker}${where(address)} joined service "{service}"`,
+          { worker: hex(identity), service: text(service.name), ...at(address) },
           identity,
         );
         break;
       }
       case "worker left": {
-        const { identity, service } = event.worker;
+        const { identity, service, address } = event.worker;
         const properties = {
           worker: hex(identity),
           service: text(service.name),
+          ...at(address),
           reason: event.reason,
           held: event.held,
         };
-        const template = "Worker {worker} left service {service}: {reason} (requests held: {held})";
+        const template = `Worker {worker}${where(address)} left service "{service}": ` +
+          "{reason} (requests held: {held})";
         const orderly = event.reason === "disconnect" || event.reason === "stopped";
         if (orderly && event.held === 0) {
           this.#log("info", "left", template, properties, identity);
@@ -74,7 +77,7 @@ export class BrokerLog {
       case "worker refused":
         this.#complain(
           "reserved",
-          "Refused worker {worker}: the service name {service} is reserved",
+          'Refused worker {worker}: the service name "{service}" is reserved',
           { worker: hex(event.worker), service: text(event.service) },
           event.worker,
         );
@@ -92,8 +95,9 @@ export class BrokerLog {
         break;
       case "request expired":
       case "request dropped": {
-        const { client, service, number } = event.request;
-        this.#lost(event.type, client, service.name, event.reason, { request: number });
+        const { client, service, number, attempts } = event.request;
+        const more = { request: number, attempts };
+        this.#lost(event.type, client, service.name, event.reason, more);
         break;
       }
       case "request recovered": {
@@ -105,7 +109,7 @@ export class BrokerLog {
     }
   }
 
-  /** E.g. "Request of client 0001 for service "echo" recovered: worker lost". */
+  /** E.g. 'Request of client 0001 for service "echo" expired: late (request 5, attempts 0)'. */
   #lost(
     type: `request ${string}`,
     client: string,
@@ -114,9 +118,12 @@ export class BrokerLog {
     more: Record<string, unknown> = {},
   ): void {
     const became = type.slice("request ".length);
+    // What is told of one request at several places is to be found together.
+    const about = Object.keys(more).map((name) => `${name} {${name}}`).join(", ");
     this.#complain(
       `${type} ${reason}`,
-      `Request of client {client} for service {service} ${became}: {reason}`,
+      `Request of client {client} for service "{service}" ${became}: {reason}` +
+        (about === "" ? "" : ` (${about})`),
       { client: hex(client), service: text(service), reason, ...more },
       client,
     );
@@ -150,16 +157,29 @@ export class BrokerLog {
   }
 }
 
+/** The address of a peer, among the properties of a line; it may not be known. */
+function at(address: string | undefined): { address?: string } {
+  return address === undefined ? {} : { address: text(address) };
+}
+
+/** The same in its template. */
+function where(address: string | undefined): string {
+  return address === undefined ? "" : " at {address}";
+}
+
 /** An identity as the log shows it. */
 function hex(identity: string): string {
   const shown = hexOf(identity.slice(0, SHOWN / 2));
   return identity.length > SHOWN / 2 ? `${shown}…` : shown;
 }
 
-/** A service's name as the log shows it: quoted, with what could fool a terminal escaped. */
+/**
+ * A service's name as the log shows it, in quotes that it cannot end: what could fool a reader or a
+ * terminal is escaped.
+ */
 function text(name: string): string {
   const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
-  const shown = JSON.stringify(new TextDecoder().decode(bytes))
+  const shown = JSON.stringify(new TextDecoder().decode(bytes)).slice(1, -1)
     // Beside the control characters that JSON escapes, those that move or turn text around.
     .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");
   return name.length > SHOWN ? `${shown}…` : shown;

@@ -118,6 +118,8 @@ export interface ServiceStats {
   recovered: number;
   /** PARTIALs sent to clients. */
   partials: number;
+  /** Workers that left and did not say so: `gone`, `silent`, `violation` and `full`. */
+  workersLost: number;
   /** From a request's arrival to its dispatch; one for each dispatch. */
   wait: Histogram;
   /** From a dispatch to the FINAL or ERROR of the worker, wanted still or not. */
@@ -130,6 +132,11 @@ export interface WorkerStats {
   identity: string;
   /** The name of its service, as in {@linkcode ServiceStats}. */
   service: string;
+  /**
+   * Where it connects from: an address of IP, or by `ipc:` the ids of its user, group and process as
+   * `localhost:0:0:4711`. It is not there where libzmq does not know.
+   */
+  address?: string;
   /** What it speaks. */
   dialect: DialectName;
   /** How many requests it may hold at once; 1 in RFC 18. */
@@ -200,6 +207,7 @@ export function serviceStats<B>(service: Service<B>): ServiceStats {
     refused: service.refused,
     recovered: service.recovered,
     partials: service.partials,
+    workersLost: service.workersLost,
     wait: service.waits?.histogram() ?? noTimes(),
     serviceTime: service.works?.histogram() ?? noTimes(),
   };
@@ -210,6 +218,7 @@ export function workerStats<B>(worker: Worker<B>, now: number): WorkerStats {
   return {
     identity: hexOf(worker.identity),
     service: textOf(worker.service.name),
+    ...(worker.address === undefined ? {} : { address: worker.address }),
     dialect: worker.dialect.name,
     credit: worker.credit,
     inFlight: worker.holding,

@@ -242,8 +242,19 @@ export class Routing<B> {
 
   // ---- what workers send ----
 
-  /** READY. RFC 18: the credit is one. */
-  ready(worker: string, dialect: Dialect, service: string, credit: number, now: number): void {
+  /**
+   * READY. RFC 18: the credit is one.
+   *
+   * @param address Where the worker connects from, for whoever looks; it decides nothing.
+   */
+  ready(
+    worker: string,
+    dialect: Dialect,
+    service: string,
+    credit: number,
+    now: number,
+    address?: string,
+  ): void {
     this.counters.received.ready++;
     const known = this.#workers.get(worker);
     if (known !== undefined) return this.#end(known, "violation", now);
@@ -254,7 +265,7 @@ export class Routing<B> {
       return;
     }
     const found = this.#services.get(service) ?? this.#addService(service, now);
-    const registered = new Worker(worker, dialect, found, credit, now);
+    const registered = new Worker(worker, dialect, found, credit, now, address);
     this.#workers.set(worker, registered);
     this.#idle++;
     found.workers++;
@@ -858,6 +869,7 @@ export class Routing<B> {
     const served = service.serving > 0;
     if (worker.credit > 0) service.serving--;
     this.counters.left[reason]++;
+    if (reason !== "disconnect" && reason !== "stopped") service.workersLost++;
     if (reason !== "disconnect" && reason !== "gone") {
       this.#shell.control(worker.identity, worker.dialect, "disconnect");
     }

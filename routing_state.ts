@@ -47,6 +47,8 @@ export class Service<B> implements Due {
   refused = 0;
   recovered = 0;
   partials = 0;
+  /** Workers that left and did not say so. */
+  workersLost = 0;
   /**
    * From a request's arrival to its dispatch. Made when the first worker comes: anybody can have
    * a service come to be by asking for it.
@@ -177,6 +179,8 @@ export class Worker<B> implements Due, Linked<Worker<B>> {
     public credit: number,
     /** When it registered. */
     readonly registeredAt: number,
+    /** Where it connects from, if that is known. */
+    readonly address?: string,
   ) {
     this.heardAt = this.sentAt = registeredAt;
     this.heartbeatsWhenBusy = dialect === MULTIPLEXED;

@@ -30,6 +30,7 @@ import { MdpError } from "../errors.ts";
 import { merge, type Settings, VALUES } from "./broker_options.ts";
 import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
 import type { Config } from "./config.ts";
+import { requireFfi } from "./ffi.ts";
 import { cliLogger, configureLogging, type LogSettings } from "./logging.ts";
 import { serveHttp } from "./http.ts";
 import { stopSignal } from "./signals.ts";
@@ -43,7 +44,8 @@ const PROGRAM: Program = {
   usage: [ANY_OPTIONS],
   completion: true,
   footer: message`SECONDS are a number of seconds such as 2.5, or have their unit: 500ms, 3s, 2m, \
-1h. BYTES are a number, or have theirs: 64KiB, 10MB. Each option can stand in the configuration \
+1h. BYTES are a number, or have theirs: 64KiB, 10MB. A value is an argument of its own, or \
+stands behind = after a long name: -e 30, --request-expiry 30, --request-expiry=30. Each option can stand in the configuration \
 file under its long name.`,
 };
 
@@ -176,6 +178,7 @@ export function main(args: readonly string[]): Promise<number> {
     let endpoints, http;
     try {
       // Before the log is configured, as the broker would log there what is said below.
+      requireFfi();
       endpoints = broker.bind();
       http = await serveHttp(broker, settings);
     } catch (error) {

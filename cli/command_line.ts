@@ -42,6 +42,10 @@ export const ANY_OPTIONS: UsageTerm = {
   terms: [{ type: "argument", metavar: "OPTION" }],
 };
 
+/** The line on what completions call the program with, which the library has in its help. */
+// deno-lint-ignore no-control-regex -- as colours begin with it
+const INTERNAL = /^ *(?:\x1b\[\d+m)*ARG\b.*\n(?: {12,}.*\n)*/m;
+
 /** The exit codes of the programs. */
 export const EXIT = { ok: 0, failure: 1, usage: 2, serviceError: 3 } as const;
 
@@ -73,7 +77,7 @@ export function parseArguments<T>(
     maxWidth: terminal && Deno.consoleSize().columns || 100,
     termWidth: "auto",
     aboveError: "none",
-    stdout: console.log,
+    stdout: (text) => console.log(text.replace(INTERNAL, "")),
     stderr: () => {},
     onError: (_code, error) => {
       throw new UsageError(plainText(error));

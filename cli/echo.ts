@@ -39,6 +39,7 @@ import {
   UsageError,
 } from "./command_line.ts";
 import { tellFailure } from "./failure.ts";
+import { requireFfi } from "./ffi.ts";
 import { cliLogger, configureLogging } from "./logging.ts";
 import { printable } from "./printable.ts";
 import { stopSignal } from "./signals.ts";
@@ -186,6 +187,7 @@ export function main(args: readonly string[]): Promise<number> {
     if (parsed === undefined) return EXIT.ok;
     configureLogging(NAME, { level: parsed.debug ? "debug" : "warning", format: "text" });
     try {
+      requireFfi();
       if (parsed.action === "worker") await runWorker(parsed);
       else await runClient(parsed);
       return EXIT.ok;

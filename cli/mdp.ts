@@ -31,6 +31,7 @@ import { merge, or } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
 import { tellFailure } from "./failure.ts";
+import { requireFfi } from "./ffi.ts";
 import { configureLogging } from "./logging.ts";
 import { BENCH, runBench } from "./mdp_bench.ts";
 import { CALL, runCall } from "./mdp_call.ts";
@@ -62,7 +63,8 @@ const PROGRAM: Program = {
   ).slice(2),
   completion: true,
   footer: message`SECONDS are a number of seconds such as 2.5, or have their unit: 500ms, 3s, 2m, \
-1h. BYTES are a number, or have theirs: 64KiB, 10MB. The common options can stand before or after \
+1h. BYTES are a number, or have theirs: 64KiB, 10MB. A value is an argument of its own, or \
+stands behind = after a long name: -t 3, --timeout 3, --timeout=3. The common options can stand before or after \
 the command. The exit code is 0 if all went well, 1 after a timeout or another failure, 2 after \
 wrong options, 3 if the service answered with an error, and 130 or 143 after SIGINT or SIGTERM.`,
 };
@@ -89,6 +91,7 @@ export function main(args: readonly string[]): Promise<number> {
     if (parsed === undefined) return EXIT.ok;
     configureLogging(NAME, { level: parsed.debug ? "debug" : "warning", format: "text" });
     try {
+      if (parsed.action !== "check-config") requireFfi();
       switch (parsed.action) {
         case "call":
           return await runCall(parsed);

@@ -115,6 +115,11 @@ export async function runServe(options: ServeOptions): Promise<number> {
   if (stream && answer.kind !== "command") {
     throw new UsageError(`--stream goes with --command, and not with --${answer.kind}`);
   }
+  if (service.startsWith("mmi.")) {
+    throw new UsageError(
+      `No worker can serve "${service}": names that begin with mmi. are the broker's own`,
+    );
+  }
   if (answer.kind === "command" && !mayRunShell()) {
     throw new UsageError(
       `--command "${answer.command}" needs the permission --allow-run: run deno with --allow-run`,

@@ -18,7 +18,7 @@ import { brokers, type Common, connect, examples, JSON_FLAG, usage } from "./mdp
 import { bold, print, printJson } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { type Column, table } from "./table.ts";
-import { showAge, showBytes, showCount, showTime } from "./units.ts";
+import { NONE, showAge, showBytes, showCount, showTime } from "./units.ts";
 import { count, duration, service } from "./values.ts";
 
 const TIMEOUT = 5_000;
@@ -98,8 +98,9 @@ export const WORKERS = command(
   object({ action: constant("workers"), service: about, json: JSON_FLAG }),
   {
     brief: message`List the workers.`,
-    description: message`What the broker knows of its workers: the dialect that they speak, the \
-requests that they hold and could hold, and how long ago they registered and were last heard of.`,
+    description:
+      message`What the broker knows of its workers: where they connect from, the dialect \
+that they speak, the requests that they hold and could hold, and how long ago they registered and were last heard of.`,
     footer: examples("mdp workers", "mdp workers upper --json"),
     usageLine: optionalService,
   },
@@ -108,6 +109,7 @@ requests that they hold and could hold, and how long ago they registered and wer
 const WORKER_COLUMNS: Column<WorkerStats>[] = [
   { title: "WORKER", align: "left", cell: ({ identity }) => printableText(identity) },
   { title: "SERVICE", align: "left", cell: ({ service }) => printableText(service) },
+  { title: "ADDRESS", align: "left", cell: ({ address }) => printableText(address ?? NONE) },
   { title: "DIALECT", align: "left", cell: ({ dialect }) => printableText(dialect) },
   { title: "IN FLIGHT", cell: ({ inFlight }) => showCount(inFlight) },
   { title: "CREDIT", cell: ({ credit }) => showCount(credit) },

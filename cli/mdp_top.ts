@@ -23,6 +23,8 @@ import { showAge } from "./units.ts";
 import { duration } from "./values.ts";
 
 const TIMEOUT = 5_000;
+/** How long the time is, in ms, that states and times are of. */
+const WINDOW = 10_000;
 /** What shells know an end by SIGINT by, which Ctrl-C would send if the keys were not ours. */
 const INTERRUPTED = 130;
 /** Further signals that end it, as the terminal is not to be left behind as it is. */
@@ -44,7 +46,7 @@ export const TOP = command(
     brief: message`Watch the services live.`,
     description: message`Shows the services with their workers, queues, rates and times until q \
 is pressed. ← and → choose the column to sort by, r reverses the order, ↑ and ↓ scroll, the space \
-bar pauses, ? explains. It needs a terminal.`,
+bar pauses, ? explains. At first what is wrong comes first. It needs a terminal.`,
     footer: examples("mdp top", "mdp top --interval 5"),
     usageLine: usage(),
   },
@@ -109,28 +111,29 @@ async function look(client: Client): Promise<Look> {
 class Top {
   readonly #screen: Screen;
   readonly #view: View;
-  readonly #first: Look;
-  #last: Look;
+  /** Those of the window, and the last one before it. */
+  readonly #looks: Look[];
   #lastGood = performance.now();
   #isLooking = false;
 
   constructor(screen: Screen, endpoint: string, first: Look) {
     this.#screen = screen;
-    this.#first = this.#last = first;
+    this.#looks = [first];
     this.#view = {
       endpoint,
       broker: "",
       rows: [],
       leftOut: 0,
       workersLost: 0,
-      sort: "rate",
+      lastLost: undefined,
+      sort: "rank",
       descending: true,
       scroll: 0,
       isPaused: false,
       isHelp: false,
       trouble: undefined,
     };
-    this.#show(first, undefined);
+    this.#show(first);
     this.draw();
   }
 
@@ -140,8 +143,10 @@ class Top {
     this.#isLooking = true;
     try {
       const now = await look(client);
-      this.#show(now, this.#last);
-      this.#last = now;
+      const looks = this.#looks;
+      while (looks.length > 1 && looks[1]!.at <= now.at - WINDOW) looks.shift();
+      this.#show(now, looks.at(-1), looks[0]);
+      looks.push(now);
       this.#lastGood = performance.now();
       this.#view.trouble = undefined;
     } catch (error) {
@@ -222,12 +227,13 @@ class Top {
     this.#view.descending = key !== "name";
   }
 
-  #show(now: Look, before: Look | undefined): void {
+  #show(now: Look, before?: Look, first?: Look): void {
     const view = this.#view;
-    view.rows = rowsOf(now, before);
+    view.rows = rowsOf(now, before, first);
+    if (before !== undefined && now.workersLost > before.workersLost) view.lastLost = now.at;
     // A broker that was started anew counts from the beginning.
-    const { workersLost } = now, { workersLost: atFirst } = this.#first;
-    view.workersLost = workersLost < atFirst ? workersLost : workersLost - atFirst;
+    if (now.workersLost < view.workersLost) view.lastLost = undefined;
+    view.workersLost = now.workersLost;
     view.leftOut = now.total - now.services.length;
     const { version, uptime, draining } = now.broker;
     view.broker = `majortomo-broker ${version}, up ${showAge(uptime)}${

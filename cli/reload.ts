@@ -25,8 +25,14 @@ const LIVE = [
   "drain",
 ] as const satisfies readonly (keyof LiveBrokerOptions & keyof Settings)[];
 
-/** What needs a new socket. */
-const FIXED = ["bindUrl", "maxMessageSize"] as const satisfies readonly (keyof Settings)[];
+/** What needs a new socket, or another server. */
+const FIXED = [
+  "bindUrl",
+  "maxMessageSize",
+  "http",
+  "gateway",
+  "gatewayOrigin",
+] as const satisfies readonly (keyof Settings)[];
 
 /** What a broker was started with. */
 export interface Started {
@@ -94,8 +100,8 @@ export class Reloader {
     const changed = LIVE.filter(differs), refused = FIXED.filter(differs);
     this.#configureLogging(config);
     this.#broker.reconfigure(Object.fromEntries(changed.map((name) => [name, after[name]])));
-    const { bindUrl, maxMessageSize } = this.#settings;
-    this.#settings = { ...settings, bindUrl, maxMessageSize };
+    const kept = Object.fromEntries(FIXED.map((name) => [name, this.#settings[name]]));
+    this.#settings = { ...settings, ...kept };
     const what = changed.length > 0 ? `changed ${list(changed)}` : "no timeout or limit changed";
     cliLogger.info(`Read ${path} again: ${what}`, { path, changed: changed.map(kebabCase) });
     if (refused.length === 0) return;
@@ -108,9 +114,9 @@ export class Reloader {
 
 /** Whole, with the defaults. */
 function resolved(settings: Settings) {
-  const { bindUrl, ...options } = settings;
+  const { bindUrl, http, gateway = false, gatewayOrigin, ...options } = settings;
   const { bind, ...rest } = resolveBrokerOptions({ ...options, bind: bindUrl });
-  return { ...rest, bindUrl: bind };
+  return { ...rest, bindUrl: bind, http, gateway, gatewayOrigin };
 }
 
 function list(names: readonly string[]): string {

@@ -5,6 +5,7 @@
  */
 
 import type { PingAnswer, ServiceStats } from "../broker.ts";
+import { happenedSince, stateOf } from "../http/service_state.ts";
 import { quantile, since } from "./histogram.ts";
 
 /** One look at a broker. */
@@ -19,10 +20,16 @@ export interface Look {
   total: number;
 }
 
-/** A service, as it has been since the look before. */
+/** A service, as it has been since the look before; its state and times are of the last while. */
 export interface Row {
   name: string;
+  /** What is the matter with it; `ok` if nothing. */
+  state: string;
+  /** How bad that is: 0 is fine, and more is worse. */
+  rank: number;
   workers: number;
+  /** Workers that left and did not say so, since the service is known. */
+  lost: number;
   /** Those of them that hold requests and have no room for more. */
   full: number;
   inFlight: number;
@@ -40,17 +47,21 @@ export interface Row {
 }
 
 /** The columns that rows can be sorted by. */
-export type SortKey = Exclude<keyof Row, "queuedBytes">;
+export type SortKey = Exclude<keyof Row, "queuedBytes" | "state">;
 
 /**
  * Makes rows of two looks.
  *
  * @param now The later one.
- * @param before The earlier; without it there are no rates, and times are those of all requests.
+ * @param before The earlier; without it there are no rates.
+ * @param first One yet earlier, from which on states and times are told: in a moment there may be
+ * nothing that ends, the less so the slower a service is. Without it they are those of all requests.
  * @returns A row for each service.
  */
-export function rowsOf(now: Look, before: Look | undefined): Row[] {
-  const past = new Map(before?.services.map((service) => [service.name, service]));
+export function rowsOf(now: Look, before: Look | undefined, first: Look | undefined): Row[] {
+  const byName = (look: Look | undefined) =>
+    new Map(look?.services.map((service) => [service.name, service]));
+  const past = byName(before), window = byName(first);
   const seconds = before === undefined ? 0 : (now.at - before.at) / 1_000;
   return now.services.map((service) => {
     const { name, workers, waiting, inFlight, queued, queuedBytes } = service;
@@ -61,11 +72,19 @@ export function rowsOf(now: Look, before: Look | undefined): Row[] {
       // A service that was forgotten and came back counts from the beginning.
       return (grown < 0 ? of(service) : grown) / seconds;
     };
-    const time = since(service.serviceTime, then?.serviceTime);
-    const wait = since(service.wait, then?.wait);
+    const start = window.get(name);
+    const time = since(service.serviceTime, start?.serviceTime);
+    const wait = since(service.wait, start?.wait);
+    // What happened before anybody looked is not what is the matter now.
+    const { words: state, rank } = stateOf(
+      happenedSince(service, first === undefined ? service : start),
+    );
     return {
       name,
+      state,
+      rank,
       workers,
+      lost: service.workersLost,
       full: workers - waiting,
       inFlight,
       queued,
@@ -92,6 +111,10 @@ export function sortRows(rows: readonly Row[], key: SortKey, descending: boolean
   return rows.toSorted((a, b) => {
     const byName = a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
     if (key === "name") return descending ? -byName : byName;
+    // What is equally well is in the order of its requests.
+    if (key === "rank") {
+      return (descending ? b.rank - a.rank : a.rank - b.rank) || b.rate - a.rate || byName;
+    }
     const [left, right] = [a[key], b[key]];
     if (Number.isNaN(left) || Number.isNaN(right)) {
       return Number(Number.isNaN(left)) - Number(Number.isNaN(right)) || byName;

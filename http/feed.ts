@@ -64,7 +64,7 @@ const UTF8 = new TextEncoder();
 export class Feed {
   readonly #broker: Broker;
   readonly #lag: LagMeter;
-  readonly #rates = new Rates(performance.now());
+  readonly #rates: Rates;
   readonly #history: Sample[] = [];
   readonly #events: RecentEvents;
   readonly #viewers = new Set<Viewer>();
@@ -79,6 +79,7 @@ export class Feed {
   constructor(broker: Broker, lag: LagMeter) {
     this.#broker = broker;
     this.#lag = lag;
+    this.#rates = new Rates(performance.now(), broker.stats(), broker.services());
     this.#events = new RecentEvents(broker);
     this.#timer = setInterval(() => this.#look(), INTERVAL);
     Deno.unrefTimer(this.#timer);

@@ -29,15 +29,15 @@ export class Metrics {
     this.#gateway = gateway;
   }
 
-  /** The text of all metrics as they are now. */
-  write(): string {
+  /** The text of all metrics as they are when this is called. */
+  write(): Promise<string> {
     const out = new Exposition();
     const stats = this.#broker.stats();
     this.#ofBroker(out, stats);
     this.#ofServices(out, this.#totals.divide(stats, this.#broker.services()));
     this.#ofGateway(out);
     this.#ofProcess(out);
-    return out.toString();
+    return out.text();
   }
 
   #ofBroker(out: Exposition, stats: BrokerStats): void {
@@ -133,6 +133,11 @@ export class Metrics {
       "majortomo_workers",
       "Workers, by service and whether they have room for a request",
       eachBy("state", ({ workers, waiting }) => ({ waiting, busy: workers - waiting })),
+    );
+    out.counter(
+      "majortomo_workers_lost",
+      "Workers that left and did not say so, by service",
+      each((it) => it.workersLost),
     );
     out.gauge(
       "majortomo_worker_credit",

@@ -5,7 +5,14 @@
  */
 
 import type { BrokerStats, Histogram, ServiceStats } from "../broker.ts";
-import { sum } from "./service_totals.ts";
+import { happenedSince, stateOf } from "./service_state.ts";
+import { lostWorkers, sum } from "./service_totals.ts";
+
+/**
+ * How long the time is, in ms, that a service's latency and state are of: in a second there may be
+ * nothing that ends, the less so the slower a service is.
+ */
+const WINDOW = 10_000;
 
 /** Durations of requests that ended, in ms; `null` if none did. */
 export interface Latency {
@@ -31,9 +38,11 @@ export interface Sample extends Latency {
   queued: number;
   /** Workers registered now. */
   workers: number;
+  /** Workers that left in it and did not say so. */
+  lost: number;
 }
 
-/** A service in one second. */
+/** A service in one second; its latency is of the last ten. */
 export interface ServiceSample extends Latency {
   /** Its name. */
   name: string;
@@ -41,10 +50,16 @@ export interface ServiceSample extends Latency {
   answered: number;
   /** Requests that ended otherwise, and those answered by ERROR, a second. */
   failed: number;
+  /** What is the matter with it, or has been in the last ten seconds; `ok` if nothing. */
+  state: string;
+  /** How bad that is: 0 is fine, and more is worse. */
+  rank: number;
   /** Its workers now. */
   workers: number;
   /** Those of them that have room for a request. */
   waiting: number;
+  /** How many of its workers have left and did not say so, since it is known. */
+  lost: number;
   /** How many requests they take at once, all together. */
   credit: number;
   /** Requests that they hold. */
@@ -63,11 +78,22 @@ const NOTHING: Counted = { answered: 0, errors: 0, expired: 0, dropped: 0, refus
 export class Rates {
   #at: number;
   #total: Counted = NOTHING;
-  #services = new Map<string, ServiceStats>();
+  #lost = 0;
+  /** The services as they were at each look of the window, and at the last one before it. */
+  readonly #looks: { at: number; services: Map<string, ServiceStats> }[] = [];
 
-  /** @param now The time that the first look counts from, in ms of a clock that is not set. */
-  constructor(now: number) {
+  /**
+   * @param now The time that the first look counts from, in ms of a clock that is not set.
+   * @param stats The broker's figures at that time; without them it has counted nothing.
+   * @param services Those of its services.
+   */
+  constructor(now: number, stats?: BrokerStats, services: readonly ServiceStats[] = []) {
     this.#at = now;
+    if (stats !== undefined) {
+      this.#total = totalOf(stats);
+      this.#lost = lostWorkers(stats);
+    }
+    this.#remember(now, services);
   }
 
   /**
@@ -84,46 +110,54 @@ export class Rates {
     services: readonly ServiceStats[],
   ): { sample: Sample; services: ServiceSample[] } {
     const seconds = Math.max(now - this.#at, 1) / 1_000;
-    const before = this.#services;
-    this.#services = new Map(services.map((service) => [service.name, service]));
+    const looks = this.#looks;
+    while (looks.length > 1 && looks[1]!.at <= now - WINDOW) looks.shift();
+    const before = looks.at(-1)!.services, first = looks[0]!.services;
     const waits: Histogram[] = [], times: Histogram[] = [];
     const samples = services.map((service) => {
       const { name, workers, waiting, credit, inFlight, queued, queuedBytes } = service;
-      let last = before.get(name);
-      // It was forgotten and has come again.
-      if (last !== undefined && last.accepted > service.accepted) last = undefined;
-      const wait = since(service.wait, last?.wait);
-      const time = since(service.serviceTime, last?.serviceTime);
-      waits.push(wait);
-      times.push(time);
+      const last = earlier(service, before), past = earlier(service, first);
+      waits.push(since(service.wait, last?.wait));
+      times.push(since(service.serviceTime, last?.serviceTime));
+      const { words: state, rank } = stateOf(happenedSince(service, past));
       return {
         name,
+        state,
+        rank,
         workers,
+        lost: service.workersLost,
         waiting,
         credit,
         inFlight,
         queued,
         queuedBytes,
         ...outcomes(service, last ?? NOTHING, seconds),
-        ...latency(wait, time),
+        ...latency(
+          since(service.wait, past?.wait),
+          since(service.serviceTime, past?.serviceTime),
+        ),
       };
     });
-    const total = {
-      ...stats,
-      dropped: all(stats.dropped),
-      refused: all(stats.refused),
-    };
+    const total = totalOf(stats);
     const sample = {
       time: Date.now(),
       inFlight: stats.inFlight,
       queued: stats.queued,
       workers: stats.workers.registered,
+      lost: lostWorkers(stats) - this.#lost,
       ...outcomes(total, this.#total, seconds),
       ...latency(sum(waits), sum(times)),
     };
     this.#at = now;
     this.#total = total;
+    this.#lost = lostWorkers(stats);
+    this.#remember(now, services);
     return { sample, services: samples };
+  }
+
+  #remember(at: number, services: readonly ServiceStats[]): void {
+    const byName = new Map(services.map((service) => [service.name, service]));
+    this.#looks.push({ at, services: byName });
   }
 }
 
@@ -150,6 +184,19 @@ export function quantile(
     below += inside;
   }
   return bounds.at(-1) ?? null;
+}
+
+/** A service as it was, unless it was forgotten since and has come again. */
+function earlier(
+  { name, accepted }: ServiceStats,
+  services: ReadonlyMap<string, ServiceStats>,
+): ServiceStats | undefined {
+  const then = services.get(name);
+  return then !== undefined && then.accepted <= accepted ? then : undefined;
+}
+
+function totalOf({ dropped, refused, ...stats }: BrokerStats): Counted {
+  return { ...stats, dropped: all(dropped), refused: all(refused) };
 }
 
 function outcomes(now: Counted, before: Counted, seconds: number) {

@@ -26,11 +26,16 @@ export interface ShownEvent {
   reason?: string;
   /** The worker that it was about, or the last of them, in hexadecimal. */
   worker?: string;
-  /** The client that it was about, or the last of them, in hexadecimal. */
+  /** The client that it was about most often, in hexadecimal. */
   client?: string;
+  /** How often it was about that client. */
+  ofClient?: number;
   /** How many there were. */
   count: number;
 }
+
+/** Of how many clients it is counted how often an event was about them: the first that came. */
+const CLIENTS = 50;
 
 /** The others become of every request, and are told by figures. */
 const NOTABLE: readonly BrokerEvent["type"][] = [
@@ -51,6 +56,8 @@ export class RecentEvents implements Disposable {
   readonly #events = new Map<ShownEvent, string>();
   /** The last of each kind: those that have type, service and reason in common. */
   readonly #recurring = new Map<string, ShownEvent>();
+  /** How often an event was about which client: one that floods is not the last that suffers. */
+  readonly #clients = new WeakMap<ShownEvent, Map<string, number>>();
   #changed = new Set<ShownEvent>();
   #id = 0;
 
@@ -82,7 +89,7 @@ export class RecentEvents implements Disposable {
     const key = [type, service, reason].join("\n");
     let shown = this.#recurring.get(key);
     if (shown === undefined || time - shown.time > TOGETHER) {
-      shown = { id: ++this.#id, time, type, service, reason, worker, client, count: 0 };
+      shown = { id: ++this.#id, time, type, service, reason, worker, count: 0 };
       this.#recurring.set(key, shown);
       this.#events.set(shown, key);
       if (this.#events.size > MOST) this.#forgetOldest();
@@ -90,8 +97,19 @@ export class RecentEvents implements Disposable {
     shown.time = time;
     shown.count++;
     shown.worker = worker ?? shown.worker;
-    shown.client = client ?? shown.client;
+    if (client !== undefined) this.#count(shown, client);
     this.#changed.add(shown);
+  }
+
+  #count(shown: ShownEvent, client: string): void {
+    let clients = this.#clients.get(shown);
+    if (clients === undefined) this.#clients.set(shown, clients = new Map());
+    const times = (clients.get(client) ?? 0) + 1;
+    if (times === 1 && clients.size >= CLIENTS) return;
+    clients.set(client, times);
+    if (times <= (shown.ofClient ?? 0)) return;
+    shown.client = client;
+    shown.ofClient = times;
   }
 
   #forgetOldest(): void {

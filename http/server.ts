@@ -95,7 +95,7 @@ export class BrokerHttp implements AsyncDisposable {
   readonly #feed: Feed;
   readonly #views: Readonly<Record<string, () => Response | Promise<Response>>> = {
     "/": () => page(),
-    "/metrics": () => respond(this.#metrics.write(), PROMETHEUS_TEXT),
+    "/metrics": async () => respond(await this.#metrics.write(), PROMETHEUS_TEXT),
     "/healthz": () => this.#health.live(),
     "/readyz": () => this.#health.ready(),
     "/status.json": () => respondJson(this.#feed.status()),

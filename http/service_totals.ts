@@ -23,6 +23,7 @@ const COUNTERS = [
   "refused",
   "recovered",
   "partials",
+  "workersLost",
 ] as const;
 const GAUGES = ["workers", "waiting", "credit", "inFlight", "queued", "queuedBytes"] as const;
 
@@ -116,6 +117,16 @@ export function sum(
   return total;
 }
 
+/**
+ * Workers that left and did not say so.
+ *
+ * @param stats What the broker has counted.
+ * @returns How many there were, of all services.
+ */
+export function lostWorkers({ workers: { left } }: Pick<BrokerStats, "workers">): number {
+  return left.gone + left.silent + left.violation + left.full;
+}
+
 function totals({ dropped, refused, ...stats }: BrokerStats): Counts {
   const all = (counts: Record<string, number>) =>
     Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -128,6 +139,7 @@ function totals({ dropped, refused, ...stats }: BrokerStats): Counts {
     refused: all(refused),
     recovered: stats.recovered,
     partials: stats.partials,
+    workersLost: lostWorkers(stats),
   };
 }
 

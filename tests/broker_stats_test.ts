@@ -7,6 +7,7 @@ import {
   C_FINAL,
   C_PARTIAL,
   C_REQUEST,
+  DISCONNECT,
   fence,
   FINAL,
   PARTIAL,
@@ -46,6 +47,7 @@ const NOTHING = {
   refused: 0,
   recovered: 0,
   partials: 0,
+  workersLost: 0,
 };
 
 Deno.test("`services()` tells what each service has and has counted", async () => {
@@ -97,7 +99,15 @@ Deno.test("`services()` tells what each service has and has counted", async () =
     inFlight: 0,
     queued: 2,
     recovered: 1,
+    workersLost: 1,
   });
+  // One that says so is not lost.
+  const other = stage.peer("v");
+  other.send(W, READY, "echo");
+  await other.expect(W, REQUEST, "c", "", "in flight");
+  other.send(W, DISCONNECT);
+  await stage.until("its end", ({ workers: { left } }) => left.disconnect === 1);
+  assert.equal(broker.services().find(({ name }) => name === "echo")!.workersLost, 1);
 });
 
 Deno.test("`services()` tells how long requests waited and were worked at", async () => {
@@ -137,6 +147,7 @@ Deno.test("`workers()` tells of all workers, or of a service's", async () => {
   assert.deepEqual(rest, {
     identity: HEX_W,
     service: "echo",
+    address: "127.0.0.1",
     dialect: "rfc",
     credit: 1,
     inFlight: 1,

@@ -89,9 +89,13 @@ Deno.test("`broker` logs what it does, once, when it is verbose", async () => {
   await using _ = broker;
   await using worker = RawSocket.dealer(endpoint);
   worker.send("MDPW02", [1], "echo");
-  await broker.stderr(/^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ joined service "echo"$/);
+  await broker.stderr(
+    /^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 joined service "echo"$/,
+  );
   worker.send("MDPW02", [6]);
-  await broker.stderr(/^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ left service "echo": /);
+  await broker.stderr(
+    /^\d{4}-\S+Z \[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 left service "echo": /,
+  );
   broker.kill("SIGTERM");
   const { stderr } = await broker.ended();
   assert.deepEqual(stderr.filter((line) => line.includes("Listening")), [
@@ -110,7 +114,7 @@ Deno.test("`broker` writes an object a line when --log-format is json", async ()
   assert.equal(records[0].message, `Listening on ${endpoint}`);
   assert.equal(records[0].endpoint, endpoint);
   assert.equal(records[0].level, "INFO");
-  assert.match(records[1].message, /^Worker \w+ joined service "echo"$/);
+  assert.match(records[1].message, /^Worker \w+ at 127.0.0.1 joined service "echo"$/);
   assert.equal(records[1].logger, "majortomo.broker");
 });
 
@@ -145,13 +149,22 @@ Deno.test("`broker` keeps the names of the fields in its log, which tools go by"
     found[`${logger}: ${what}`] = Object.keys(record).filter((name) => !always.includes(name));
   }
   const log = "majortomo.broker: ";
+  // As they are, so that they can be searched for.
+  const services = new Set(records.map(({ service }) => service));
+  assert.deepEqual([...services], [undefined, "echo", "mmi.mine"]);
   assert.deepEqual(found, {
     "majortomo.cli: Listening on …": ["endpoint"],
     [`${log}Request of client … for service … refused…`]: ["client", "service", "reason"],
-    [`${log}Dropped a message from ……`]: ["peer", "reason"],
+    [`${log}Dropped a message from … at 127.0.0.1…`]: ["peer", "address", "reason"],
     [`${log}Refused worker ……`]: ["worker", "service"],
-    [`${log}Worker … joined service …`]: ["worker", "service"],
-    [`${log}Worker … left service ……`]: ["worker", "service", "reason", "held"],
+    [`${log}Worker … at 127.0.0.1 joined service …`]: ["worker", "service", "address"],
+    [`${log}Worker … at 127.0.0.1 left service ……`]: [
+      "worker",
+      "service",
+      "address",
+      "reason",
+      "held",
+    ],
     [`${log}Request of client … for service … recovered…`]: [
       "client",
       "service",
@@ -166,6 +179,7 @@ Deno.test("`broker` keeps the names of the fields in its log, which tools go by"
       "service",
       "reason",
       "request",
+      "attempts",
     ],
     [`${log}Stopping with 0 requests in flight and 0 queued`]: ["inFlight", "queued", "drain"],
     [`${log}Stopped`]: [],

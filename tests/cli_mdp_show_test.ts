@@ -63,15 +63,16 @@ Deno.test("`mdp workers` prints a table of what the broker knows, or JSON", asyn
   assert.deepEqual(titles, [
     "WORKER",
     "SERVICE",
+    "ADDRESS",
     "DIALECT",
     "IN FLIGHT",
     "CREDIT",
     "REGISTERED",
     "HEARD",
   ]);
-  assert.deepEqual(rows.map((row) => row.slice(1, 5)), [
-    ["echo", "multiplexed", "0", "8"],
-    ["upper", "rfc", "0", "1"],
+  assert.deepEqual(rows.map((row) => row.slice(1, 6)), [
+    ["echo", "127.0.0.1", "multiplexed", "0", "8"],
+    ["upper", "127.0.0.1", "rfc", "0", "1"],
   ]);
   assert.match(rows[0]![0]!, /^[0-9a-f]{10}$/);
   const one = await stage.run(["workers", "upper", "--json"]);

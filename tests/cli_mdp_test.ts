@@ -37,6 +37,10 @@ ipc:///run/majortomo.sock, but got "localhost"',
   [["serve", "x"], "What to answer is missing: one of `--echo`, `--command` and `--reply`"],
   [["serve", "x", "--echo", "--reply", "y"], '"--echo" and "--reply" "y" cannot be used together'],
   [["serve", "x", "--echo", "--stream"], "--stream goes with --command, and not with --echo"],
+  [
+    ["serve", "mmi.x", "--echo"],
+    'No worker can serve "mmi.x": names that begin with mmi. are the broker\'s own',
+  ],
   [["bench", "--workers", "0"], "--workers 0 needs a --service that has workers elsewhere"],
   [["top"], "top needs a terminal: use mdp services without one"],
 ];
@@ -70,6 +74,8 @@ Deno.test("`mdp` prints the help of each command with examples, and its version"
     "check-config",
   ];
   const { code, stdout } = await mdp(["--help"]);
+  // The library has them on its help, for completions.
+  assert.ok(!stdout.some((line) => /\bARG\b|shell\s+integration/.test(line)), stdout.join("\n"));
   assert.equal(code, 0);
   for (const command of commands) {
     assert.ok(stdout.some((line) => line.startsWith(`  ${command} `)), command);

@@ -3,7 +3,7 @@ import stringWidth from "string-width";
 import { quantile, since } from "../cli/histogram.ts";
 import { keysOf } from "../cli/screen.ts";
 import { cut, table } from "../cli/table.ts";
-import { type Row, sortRows } from "../cli/top_model.ts";
+import { type Look, type Row, rowsOf, sortRows } from "../cli/top_model.ts";
 import { render, type View } from "../cli/top_view.ts";
 import { startBroker } from "./cli.ts";
 import { MdpStage } from "./mdp.ts";
@@ -67,14 +67,14 @@ terminalTest(
     await using terminal = top(stage.endpoint, folder);
     await terminal.until(/majortomo-broker \d+\.\d+\.\d+, up /);
     await terminal.until(/2 services {3}2 workers/);
-    await terminal.until(/▼REQ\/S[^]*alpha +1 +0 +0 +0 +0 [^]*beta +1 /);
+    await terminal.until(/▼STATE[^]*alpha +ok +0 +0 +0 +0 +1 +0 +0 [^]*beta +ok /);
     const load = stage.begin(["bench", "-s", "alpha", "-W", "0", "-w", "4", "-d", "60"]);
-    await terminal.until(/[1-9][\d,.]* requests\/s[^]*alpha +1 +\d+ +\d+ +\d+ +[1-9]/);
+    await terminal.until(/[1-9][\d,.]* requests\/s[^]*alpha +[a-z ]+ +[1-9]/);
     load.kill("SIGTERM");
     await terminal.press("\x1b[C");
-    await terminal.until(/▼p50/);
+    await terminal.until(/▼REQ\/S/);
     await terminal.press("\x1b[D\x1b[Dr");
-    await terminal.until(/▲QUEUED/);
+    await terminal.until(/▼SERVICE/);
     await terminal.press("?");
     await terminal.until(/LOST\/S +requests refused/);
     await terminal.press("? ");
@@ -148,6 +148,21 @@ terminalTest(
   },
 );
 
+terminalTest("the programs do not have Deno ask at a terminal for the permission", async () => {
+  for (const program of ["mdp.ts ping", "broker.ts", "echo.ts worker"]) {
+    await using terminal = new Terminal(`deno run cli/${program}`, {
+      NO_COLOR: "1",
+      PATH: `${deno()}:${Deno.env.get("PATH")}`,
+    });
+    const { code, shown } = await terminal.ended();
+    assert.equal(code, 1);
+    assert.match(
+      shown,
+      /^\S+: Opening libzmq needs the permission --allow-ffi: run deno with --allow-ffi\r\n$/,
+    );
+  }
+});
+
 terminalTest(
   "`mdp bench` shows a bar while it runs on a terminal, and takes it away",
   async (stage) => {
@@ -166,7 +181,10 @@ terminalTest(
 
 const NO_ROW: Row = {
   name: "",
+  state: "ok",
+  rank: 0,
   workers: 0,
+  lost: 0,
   full: 0,
   inFlight: 0,
   queued: 0,
@@ -184,6 +202,7 @@ const VIEW: View = {
   rows: [],
   leftOut: 0,
   workersLost: 0,
+  lastLost: undefined,
   sort: "rate",
   descending: true,
   scroll: 0,
@@ -227,8 +246,8 @@ Deno.test("`render` scrolls, marks the column that is sorted by, and paints what
     ...VIEW,
     rows: [
       { ...NO_ROW, name: "fine", workers: 1 },
-      { ...NO_ROW, name: "failing", errorRate: 1 },
-      { ...NO_ROW, name: "waiting", queued: 1 },
+      { ...NO_ROW, name: "failing", rank: 2 },
+      { ...NO_ROW, name: "waiting", rank: 1 },
     ],
     sort: "name",
     descending: false,
@@ -240,6 +259,71 @@ Deno.test("`render` scrolls, marks the column that is sorted by, and paints what
       [false, false],
       [false, true],
     ],
+  );
+});
+
+Deno.test("`render` leaves out columns that do not fit, and no part of a figure", () => {
+  const rows = [{ ...NO_ROW, name: "a", state: "no workers, expiring, dropping", queued: 123_456 }];
+  const at = (columns: number) =>
+    render({ ...VIEW, rows }, { columns, rows: 10, colors: false })[4]!.trimEnd();
+  assert.match(at(200), /^a +no workers, expiring, dropping +0 +0 +0 +123,456 +0 /);
+  for (let columns = 20; columns < 200; columns++) {
+    assert.match(
+      at(columns),
+      /^a( +no workers, [a-z, …]+( +0( +0( +0( +123,456( +0)*( +-)*)?)?)?)?)?$/,
+    );
+  }
+});
+
+Deno.test("`rowsOf` tells of a while what is the matter and how long it took, of a moment the rates", () => {
+  const none = { bounds: [0.001, 0.002], counts: [0, 0, 0], sum: 0, count: 0 };
+  const service = {
+    name: "slow",
+    workers: 2,
+    waiting: 0,
+    credit: 2,
+    inFlight: 2,
+    queued: 3,
+    queuedBytes: 3,
+    accepted: 10,
+    answered: 5,
+    errors: 0,
+    expired: 0,
+    dropped: 0,
+    refused: 0,
+    recovered: 0,
+    partials: 0,
+    workersLost: 0,
+    wait: none,
+    serviceTime: none,
+  };
+  const look = (at: number, figures: Partial<typeof service>): Look => ({
+    at,
+    broker: { version: "0", uptime: 0, draining: false, endpoints: [] },
+    services: [{ ...service, ...figures }],
+    workersLost: 0,
+    total: 1,
+  });
+  const first = look(0, {});
+  const later = { expired: 1, serviceTime: { ...none, counts: [0, 4, 0], count: 4 } };
+  const before = look(8_000, { ...later, answered: 9 });
+  const [row] = rowsOf(look(9_000, { ...later, answered: 9 }), before, first);
+  assert.deepEqual(
+    [row!.state, row!.rate, row!.lossRate, row!.timeP50],
+    ["expiring, all busy", 0, 0, 1.5],
+  );
+  const [old] = rowsOf(look(9_000, { ...later, queued: 0 }), undefined, undefined);
+  assert.deepEqual([old!.state, old!.timeP50], ["ok", 1.5]);
+  const [idle] = rowsOf(look(19_000, { ...later, queued: 0 }), before, before);
+  assert.deepEqual([idle!.state, idle!.rank], ["ok", 0]);
+});
+
+Deno.test("`sortRows` has the worst first, and what is equally well in the order of its requests", () => {
+  const rows = [["calm", 0, 1], ["busy", 0, 9], ["down", 64, 0], ["failing", 2, 50]] as const;
+  assert.deepEqual(
+    sortRows(rows.map(([name, rank, rate]) => ({ ...NO_ROW, name, rank, rate })), "rank", true)
+      .map(({ name }) => name),
+    ["down", "failing", "busy", "calm"],
   );
 });
 

@@ -125,18 +125,21 @@ Deno.test({
     await using reloaded = new Reloaded();
     await reloaded.start("");
     const { broker, path } = reloaded;
-    await reloaded.reload("bind-url: tcp://127.0.0.1:1\nmax-message-size: 1MB\nmax-attempts: 9\n");
+    await reloaded.reload(
+      "bind-url: tcp://127.0.0.1:1\nmax-message-size: 1MB\nmax-attempts: 9\nhttp: 9090\n" +
+        "gateway: true\ngateway-origin: '*'\n",
+    );
     await broker.stderr(/again: changed max-attempts$/);
     assert.equal(
       (await broker.stderr(/restart/)).input,
-      `majortomo-broker: ${path}: bind-url, max-message-size cannot change while the broker ` +
-        "runs: restart it for that",
+      `majortomo-broker: ${path}: bind-url, max-message-size, http, gateway, gateway-origin ` +
+        "cannot change while the broker runs: restart it for that",
     );
     await using client = RawSocket.dealer(reloaded.endpoint);
     await stats(client);
     // It is still not what it runs with.
     broker.kill("SIGHUP");
-    await broker.stderr(/bind-url, max-message-size cannot change/);
+    await broker.stderr(/bind-url, max-message-size, http, gateway, gateway-origin cannot change/);
   },
 });
 
@@ -170,7 +173,9 @@ Deno.test({
     await broker.stderr(/again/);
     await using other = RawSocket.dealer(endpoint);
     other.send("MDPW02", [1], "told");
-    await broker.stderr(/\[INFO\] majortomo\.broker: Worker \w+ joined service "told"$/);
+    await broker.stderr(
+      /\[INFO\] majortomo\.broker: Worker \w+ at 127.0.0.1 joined service "told"$/,
+    );
     const messages = async (path: string) =>
       (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line).message);
     assert.deepEqual(await messages(old), [`Listening on ${endpoint}`]);
@@ -181,7 +186,7 @@ Deno.test({
     }
     const [read, joined, ...rest] = found;
     assert.equal(read, `Read ${path} again: no timeout or limit changed`);
-    assert.match(joined ?? "", /^Worker \w+ joined service "told"$/);
+    assert.match(joined ?? "", /^Worker \w+ at 127.0.0.1 joined service "told"$/);
     assert.deepEqual(rest, []);
   },
 });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { Broker, type Histogram, type ServiceStats } from "../broker.ts";
+import { Broker, type BrokerEvent, type Histogram, type ServiceStats } from "../broker.ts";
+import { Exposition } from "../http/exposition.ts";
 import { quantile, Rates } from "../http/rates.ts";
 import { RecentEvents } from "../http/recent_events.ts";
+import { stateOf } from "../http/service_state.ts";
 import { ServiceTotals } from "../http/service_totals.ts";
 import { eventually } from "./http_stage.ts";
 import { RawSocket } from "./raw.ts";
@@ -30,6 +32,7 @@ function service(name: string, figures: Partial<ServiceStats> = {}): ServiceStat
     refused: 0,
     recovered: 0,
     partials: 0,
+    workersLost: 0,
     wait: histogram(0, 0, 0, 0),
     serviceTime: histogram(0, 0, 0, 0),
     ...figures,
@@ -60,6 +63,81 @@ Deno.test("`Rates` tells what has happened since the last look", () => {
     services.map(({ name, answered, failed, p50 }) => [name, answered, failed, p50]),
     [["echo", 3, 1, 1.5], ["new", 0, 0.5, null]],
   );
+});
+
+Deno.test("`Rates` tells a service's state and latency of ten seconds, its rates of the last look", () => {
+  const rates = new Rates(0);
+  const look = (now: number, figures: Partial<ServiceStats>) =>
+    rates.look(now, STATS, [service("slow", { accepted: 9, ...figures })]).services[0]!;
+  look(1_000, {});
+  const bad = { expired: 2, workersLost: 3, serviceTime: histogram(0, 8, 0, 0) };
+  assert.partialDeepStrictEqual(look(2_000, bad), {
+    state: "expiring, losing workers",
+    failed: 2,
+    p50: 1.5,
+    lost: 3,
+  });
+  assert.partialDeepStrictEqual(look(11_000, bad), {
+    state: "expiring, losing workers",
+    failed: 0,
+    p50: 1.5,
+  });
+  assert.partialDeepStrictEqual(look(12_000, bad), { state: "ok", rank: 0, p50: null, lost: 3 });
+});
+
+Deno.test("`Rates` tells how many workers were lost since the last look", () => {
+  const rates = new Rates(0);
+  const { workers } = STATS;
+  const lost = (gone: number) => {
+    const left = { ...workers.left, gone, disconnect: 7 };
+    return rates.look(1_000, { ...STATS, workers: { ...workers, left } }, []).sample.lost;
+  };
+  assert.deepEqual([lost(2), lost(2), lost(5)], [2, 0, 3]);
+});
+
+Deno.test("`Rates` tells nothing of what was before it began to look", () => {
+  const { workers } = STATS;
+  const stats = {
+    ...STATS,
+    accepted: 9,
+    answered: 9,
+    errors: 9,
+    workers: { ...workers, left: { ...workers.left, gone: 3 } },
+  };
+  const services = [service("old", { accepted: 9, answered: 9, errors: 9, workersLost: 3 })];
+  const { sample, services: [old] } = new Rates(0, stats, services).look(1_000, stats, services);
+  assert.partialDeepStrictEqual(sample, { answered: 0, failed: 0, lost: 0 });
+  assert.partialDeepStrictEqual(old, { state: "ok", failed: 0, lost: 3 });
+});
+
+Deno.test("`stateOf` names all that is wrong, and ranks by the worst of it", () => {
+  const state = (figures: Partial<ServiceStats>) => stateOf(service("echo", figures));
+  const ranked = [
+    state({}),
+    state({ workers: 2, waiting: 0, queued: 1 }),
+    state({ errors: 1 }),
+    state({ workersLost: 1 }),
+    state({ workersLost: 1, errors: 5 }),
+    state({ dropped: 1 }),
+    state({ expired: 1, dropped: 1 }),
+    state({ refused: 1, workers: 1, waiting: 0, queued: 5 }),
+    state({ workers: 0, waiting: 0, queued: 1 }),
+  ];
+  assert.deepEqual(ranked.map(({ words }) => words), [
+    "ok",
+    "all busy",
+    "failing",
+    "losing workers",
+    "losing workers, failing",
+    "dropping",
+    "expiring, dropping",
+    "refusing, all busy",
+    "no workers",
+  ]);
+  const ranks = ranked.map(({ rank }) => rank);
+  assert.deepEqual(ranks, ranks.toSorted((a, b) => a - b));
+  // None of its workers has room, but nobody waits.
+  assert.equal(state({ waiting: 0 }).words, "ok");
 });
 
 Deno.test("`Rates` begins anew with a service that was forgotten and has come again", () => {
@@ -143,4 +221,60 @@ Deno.test("`RecentEvents` tells many of the same at once as one", async () => {
   await eventually(() => broker.stats().refused.queueFull === 401, "all are refused");
   assert.equal(recent.all.length, 200);
   assert.equal(recent.all.at(-1)!.service, "s299");
+});
+
+Deno.test("`Exposition` lets others have their turns, and is the same as if written at once", async () => {
+  const out = new Exposition();
+  const names = Array.from({ length: 2_500 }, (_, i) => `s${i}`);
+  out.gauge("before", "One", 1);
+  out.counter("requests", "Requests", names.map((service, i) => [{ service }, i]));
+  out.histogram(
+    "time_seconds",
+    "Time",
+    names.slice(0, 500).map((service) => [{ service }, histogram(1, 2, 3, 4)]),
+  );
+  let turns = 0;
+  const turn = () => {
+    turns++;
+    immediate = setImmediate(turn);
+  };
+  let immediate = setImmediate(turn);
+  const lines = (await out.text()).split("\n");
+  clearImmediate(immediate);
+  assert.deepEqual(lines.slice(0, 3), ["# HELP before One", "# TYPE before gauge", "before 1"]);
+  assert.deepEqual(lines.slice(3, 5), [
+    "# HELP requests_total Requests",
+    "# TYPE requests_total counter",
+  ]);
+  assert.deepEqual(
+    lines.slice(5, 2_505),
+    names.map((service, i) => `requests_total{service="${service}"} ${i}`),
+  );
+  assert.equal(lines.filter((line) => line.startsWith("#")).length, 6);
+  assert.equal(lines.filter((line) => line.startsWith("time_seconds_bucket{")).length, 500 * 4);
+  assert.equal(lines.filter((line) => line === "").length, 1, "the end of the last line");
+  // Three parts of the requests, and three of the times.
+  assert.ok(turns >= 6, `others had ${turns} turns`);
+});
+
+Deno.test("`RecentEvents` tells which client an event was about most often", () => {
+  let tell: ((event: BrokerEvent) => void) | undefined;
+  const broker = {
+    on(listener: typeof tell) {
+      tell = listener;
+      return { [Symbol.dispose]() {} };
+    },
+  } as unknown as Broker;
+  using recent = new RecentEvents(broker);
+  const refused = (client: string) =>
+    tell!({ type: "request refused", time: 1, client, service: "echo", reason: "queueFull" });
+  refused("victim");
+  assert.partialDeepStrictEqual(recent.all, [{ client: "victim", ofClient: 1, count: 1 }]);
+  for (let i = 0; i < 9; i++) refused("flood");
+  refused("victim");
+  assert.partialDeepStrictEqual(recent.all, [{ client: "flood", ofClient: 9, count: 11 }]);
+  // Not all that there are are remembered, but those that came first go on being counted.
+  for (let i = 0; i < 1_000; i++) refused(`other ${i}`);
+  refused("flood");
+  assert.partialDeepStrictEqual(recent.all, [{ client: "flood", ofClient: 10, count: 1_012 }]);
 });

@@ -54,7 +54,7 @@ pageTest(
       }
     })();
     const rate = page.locator("#services tbody tr").filter({ hasText: "echo" }).locator("td").nth(
-      1,
+      2,
     );
     const begin = performance.now();
     while (Number((await rate.textContent())!.replaceAll(",", "")) < 10) {
@@ -100,6 +100,31 @@ pageTest(
     await page.locator("#gone").waitFor({ state: "hidden", timeout: PATIENCE });
   },
 );
+
+pageTest("the page has what is wrong first, in words", async () => {
+  await using stage = new HttpStage();
+  await stage.worker("fine", (request) => request.frames);
+  await stage.worker("failing", () => {
+    throw new Error("As always");
+  });
+  await using client = new Client({ broker: stage.endpoint, dialect: "multiplexed" });
+  client.request("nobody", "x", { timeout: Infinity }).catch(() => {});
+  let going = true;
+  const load = (async () => {
+    while (going) {
+      await assert.rejects(client.request("failing", "x", { timeout: PATIENCE }));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  })();
+  await using visit = await Visit.to(stage.url);
+  const { page, errors } = visit;
+  await shows(page, "#services tbody tr:nth-child(1)", /nobody.*no workers/);
+  await shows(page, "#services tbody tr:nth-child(2)", /failing.*failing/);
+  await shows(page, "#services tbody tr:nth-child(3)", /fine.*ok/);
+  going = false;
+  await load;
+  assert.deepEqual(errors, []);
+});
 
 pageTest("the page is searched and sorted from the keyboard", async () => {
   await using stage = new HttpStage();

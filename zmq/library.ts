@@ -85,6 +85,19 @@ function open(): Library {
   );
 }
 
+/**
+ * Whether it may be opened as things are: without it a program at a terminal has Deno ask its user.
+ *
+ * @throws {MdpError} If there is no libzmq for this platform.
+ */
+export function mayOpen(): boolean {
+  const named = fromEnvironment();
+  // The permission may be for a file alone.
+  return (named === undefined ? shipped() : [named]).some((path) =>
+    Deno.permissions.querySync({ name: "ffi", path }).state === "granted"
+  );
+}
+
 /** The library that the environment names, where we are allowed to look and it does. */
 function fromEnvironment(): string | undefined {
   const query = { name: "env", variable: "MAJORTOMO_LIBZMQ" } as const;

@@ -6,7 +6,7 @@
  */
 
 import { StateError } from "../errors.ts";
-import { libzmq } from "./library.ts";
+import { cString, libzmq } from "./library.ts";
 import { MSG_SIZE } from "./symbols.ts";
 
 /** How many `zmq_msg_t` are allocated at once, in one typed array (one costs 285 ns). */
@@ -18,6 +18,8 @@ const spare: Message[] = [];
 
 /** Where bytes of longer frames are read to; see {@linkcode Message.toBinaryString}. */
 const scratch = new Uint8Array(256);
+/** What libzmq knows of where a message comes from, by its name. */
+const PEER_ADDRESS = cString("Peer-Address");
 
 /**
  * Where libzmq 4.3 has what of a short message: its bytes are in the `zmq_msg_t` itself. Read
@@ -144,6 +146,22 @@ export class Message {
     if (chunk[at + SIZE_AT] !== 5 || chunk[at + DATA_AT] !== 0) return undefined;
     return chunk[at + DATA_AT + 1]! << 24 | chunk[at + DATA_AT + 2]! << 16 |
       chunk[at + DATA_AT + 3]! << 8 | chunk[at + DATA_AT + 4]!;
+  }
+
+  /**
+   * Where the peer that sent it connects from: an address of IP without the port, or by `ipc:` the
+   * ids of its user, group and process as `localhost:0:0:4711`. `undefined` by `inproc:`, and for what was
+   * not received.
+   */
+  get peerAddress(): string | undefined {
+    const text = libzmq().symbols.zmq_msg_gets(this.pointer, PEER_ADDRESS);
+    if (text === null) return undefined;
+    try {
+      return new Deno.UnsafePointerView(text).getCString();
+    } catch {
+      // Where libzmq does not know it, the peer may have said what it likes, which is no UTF-8.
+      return undefined;
+    }
   }
 
   /** Gives the message back. It must not be used afterwards. */

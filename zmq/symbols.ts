@@ -57,6 +57,7 @@ export const symbols = {
   zmq_msg_data: { parameters: [/* msg */ pointer], result: pointer },
   zmq_msg_size: { parameters: [/* msg */ pointer], result: size_t },
   zmq_msg_more: { parameters: [/* msg */ pointer], result: int },
+  zmq_msg_gets: { parameters: [/* msg */ pointer, /* property */ buffer], result: pointer },
   zmq_msg_recv: { parameters: [/* msg */ pointer, /* s */ pointer, /* flags */ int], result: int },
   zmq_msg_send: { parameters: [/* msg */ pointer, /* s */ pointer, /* flags */ int], result: int },
 

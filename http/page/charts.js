@@ -10,14 +10,14 @@ import { byId, element, rate, short } from "./format.js";
 
 /**
  * @typedef {{ time: number, answered: number, failed: number, inFlight: number, queued: number,
- *   workers: number, wait99: number | null, p50: number | null, p99: number | null }} Sample
+ *   workers: number, lost: number, wait99: number | null, p50: number | null, p99: number | null }} Sample
  */
 
 /** The samples that are drawn, the oldest first. @type {Sample[]} */
 export const samples = [];
 
 /**
- * @type {{ id: string, title: string,
+ * @type {{ id: string, title: string, logarithmic?: boolean,
  *   series: [label: string, key: "answered" | "failed" | "wait99" | "p50" | "p99" | "queued" | "inFlight", colour: string][] }[]}
  */
 const CHARTS = [
@@ -29,6 +29,8 @@ const CHARTS = [
   {
     id: "chart-latency",
     title: "Latency in ms",
+    // One request that took a minute is not to make lines on the ground of all others.
+    logarithmic: true,
     series: [
       ["service p50", "p50", "--third"],
       ["service p99", "p99", "--first"],
@@ -46,11 +48,40 @@ const UPlot = /** @type {any} */ (globalThis).uPlot;
 /** @type {any[]} */
 let plots = [];
 
-function chartData(/** @type {typeof CHARTS[number]} */ { series }) {
+function chartData(/** @type {typeof CHARTS[number]} */ { series, logarithmic }) {
   return [
     samples.map(({ time }) => time / 1_000),
-    ...series.map(([, key]) => samples.map((sample) => sample[key])),
+    ...series.map(([, key]) =>
+      samples.map((sample) => logarithmic ? sample[key] || null : sample[key])
+    ),
   ];
+}
+
+/**
+ * From where to where a chart goes; on a logarithmic one between powers of ten.
+ *
+ * @param {boolean | undefined} logarithmic
+ * @returns {(plot: any, least: number | null, most: number | null) => [number, number]}
+ */
+function rangeOf(logarithmic) {
+  if (!logarithmic) return (_, __, most) => [0, Math.max((most ?? 0) * 1.1, 1)];
+  return (_, least, most) => {
+    const from = Math.floor(Math.log10(least ?? 1)), to = Math.ceil(Math.log10(most ?? 100));
+    return [10 ** from, 10 ** Math.max(to, from + 1)];
+  };
+}
+
+/**
+ * Where a logarithmic axis has its lines.
+ *
+ * @param {any} _plot
+ * @param {number} _axis
+ * @param {number} from
+ * @param {number} to
+ */
+function powersOfTen(_plot, _axis, from, to) {
+  const first = Math.round(Math.log10(from)), last = Math.round(Math.log10(to));
+  return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
 }
 
 export function makeCharts() {
@@ -76,13 +107,7 @@ export function makeCharts() {
         height: 150,
         cursor: { y: false, sync: { key: "all" } },
         scales: {
-          y: {
-            range: (
-              /** @type {any} */ _,
-              /** @type {number} */ __,
-              /** @type {number} */ most,
-            ) => [0, Math.max(most * 1.1, 1)],
-          },
+          y: { distr: chart.logarithmic ? 3 : 1, range: rangeOf(chart.logarithmic) },
         },
         axes: [{
           ...axis,
@@ -92,8 +117,10 @@ export function makeCharts() {
         }, {
           ...axis,
           size: 48,
-          values: (/** @type {any} */ _, /** @type {number[]} */ values) =>
-            values.map((it) => short.format(it)),
+          splits: chart.logarithmic ? powersOfTen : undefined,
+          // Those that there is no room for are null on a logarithmic axis.
+          values: (/** @type {any} */ _, /** @type {(number | null)[]} */ values) =>
+            values.map((it) => it === null ? "" : short.format(it)),
         }],
         series: [
           { label: "time" },
@@ -120,7 +147,12 @@ export function makeCharts() {
 
 export function drawCharts() {
   for (const [i, chart] of CHARTS.entries()) {
-    plots[i].setData(chartData(chart));
+    const plot = plots[i];
+    plot.setData(chartData(chart));
+    // Where nobody points at a moment, the legend tells of now.
+    if (plot.cursor.idx === null || plot.cursor.left < 0) {
+      plot.setLegend({ idx: samples.length - 1 });
+    }
     const now = samples.at(-1);
     const values = chart.series.map(([label, key]) => `${label} ${now?.[key] ?? "none"}`);
     plots[i].root.querySelector("canvas").setAttribute(

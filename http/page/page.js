@@ -13,13 +13,13 @@ import { Table } from "./table.js";
 
 /**
  * @typedef {import("./charts.js").Sample} Sample
- * @typedef {{ name: string, answered: number, failed: number, workers: number, waiting: number,
- *   credit: number, inFlight: number, queued: number, queuedBytes: number, wait99: number | null,
+ * @typedef {{ name: string, state: string, rank: number, answered: number, failed: number,
+ *   workers: number, lost: number, waiting: number, credit: number, inFlight: number, queued: number, queuedBytes: number, wait99: number | null,
  *   p50: number | null, p99: number | null }} Service
- * @typedef {{ identity: string, service: string, dialect: string, credit: number,
+ * @typedef {{ identity: string, service: string, address?: string, dialect: string, credit: number,
  *   inFlight: number, registered: number, heard: number }} Worker
  * @typedef {{ id: number, time: number, type: string, service?: string, reason?: string,
- *   worker?: string, client?: string, count: number }} Happening
+ *   worker?: string, client?: string, ofClient?: number, count: number }} Happening
  * @typedef {{ state: string, endpoints: string[] }} State
  * @typedef {State & { version: string, history: Sample[], events: Happening[] }} Hello
  * @typedef {State & { sample: Sample, memory: number, lag: number, services: Service[],
@@ -73,13 +73,20 @@ function kept(theme) {
 function drawTiles() {
   if (latest === undefined) return;
   const { sample, stats, memory, lag } = latest;
-  /** @type {[label: string, value: string, className?: string][]} */
+  const lost = samples.reduce((sum, { lost }) => sum + lost, 0);
+  const minutes = Math.max(1, Math.round(samples.length / 60));
+  /** @type {[label: string, value: string, className?: string, more?: string][]} */
   const tiles = [
     ["Requests / s", rate(sample.answered)],
     ["Failed / s", rate(sample.failed), sample.failed > 0 ? "bad" : ""],
     ["In flight", count(sample.inFlight)],
     ["Waiting", count(sample.queued), sample.queued > 0 ? "warn" : ""],
-    ["Workers", count(stats.workers.registered)],
+    [
+      "Workers",
+      count(stats.workers.registered),
+      "",
+      lost > 0 ? `${count(lost)} lost in ${minutes} min` : "",
+    ],
     ["Services", count(stats.services)],
     ["Service p99", duration(sample.p99)],
     ["Loop lag", duration(lag), lag > 250 ? "warn" : ""],
@@ -87,9 +94,11 @@ function drawTiles() {
     ["Up", duration(stats.uptime)],
   ];
   byId("tiles").replaceChildren(
-    ...tiles.map(([label, value, className = ""]) =>
-      element("div", {}, element("dt", {}, label), element("dd", { class: className }, value))
-    ),
+    ...tiles.map(([label, value, className = "", more = ""]) => {
+      const figure = element("dd", { class: className }, value);
+      if (more !== "") figure.append(element("small", { class: "bad" }, more));
+      return element("div", {}, element("dt", {}, label), figure);
+    }),
   );
 }
 
@@ -99,6 +108,13 @@ const services = new Table(
   "Services",
   [
     { title: "Service", value: ({ name }) => name },
+    {
+      title: "State",
+      // What is equally well is in the order of its requests.
+      value: ({ rank, answered }) => rank * 1e9 + answered,
+      show: ({ state }) => state,
+      mark: ({ rank }) => rank > 1 ? "bad" : rank > 0 ? "warn" : "",
+    },
     {
       title: "Requests / s",
       value: ({ answered }) => answered,
@@ -132,7 +148,8 @@ const services = new Table(
     {
       title: "Workers",
       value: ({ workers }) => workers,
-      show: ({ workers, waiting }) => `${count(workers)} (${count(waiting)} free)`,
+      show: ({ workers, waiting, lost }) =>
+        `${count(workers)} (${count(waiting)} free${lost > 0 ? `, ${count(lost)} lost` : ""})`,
       mark: ({ workers }) => workers === 0 ? "bad" : "",
     },
   ],
@@ -159,6 +176,7 @@ const workers = new Table(
       value: ({ inFlight }) => inFlight,
       show: ({ inFlight, credit }) => `${count(inFlight)} of ${count(credit)}`,
     },
+    { title: "Address", value: ({ address }) => address ?? "–" },
     { title: "Dialect", value: ({ dialect }) => dialect },
     { title: "Heard", value: ({ heard }) => heard, show: ({ heard }) => `${duration(heard)} ago` },
     {
@@ -168,7 +186,7 @@ const workers = new Table(
     },
   ],
   ({ identity }) => identity,
-  [6, false],
+  [7, false],
 );
 
 // ---- what is searched for ----
@@ -183,9 +201,10 @@ function drawFound() {
   const wanted = byId("search").value.trim().toLowerCase();
   const has = (/** @type {(string | undefined)[]} */ ...texts) =>
     texts.some((text) => text?.toLowerCase().includes(wanted));
-  const foundServices = latest?.services.filter(({ name }) => has(name)) ?? [];
-  const foundWorkers = latest?.workers.filter((it) => has(it.identity, it.service, stateOf(it))) ??
-    [];
+  const foundServices = latest?.services.filter(({ name, state }) => has(name, state)) ?? [];
+  const foundWorkers =
+    latest?.workers.filter((it) => has(it.identity, it.service, it.address, stateOf(it))) ??
+      [];
   const all = wanted === "" ? latest?.stats : undefined;
   services.draw(foundServices, all?.services ?? foundServices.length);
   workers.draw(foundWorkers, all?.workers.registered ?? foundWorkers.length);
@@ -200,7 +219,7 @@ function drawFound() {
 const BAD = new Set(["request dropped", "request expired", "request refused", "worker refused"]);
 
 /** @param {Happening} happening */
-function happeningLine({ time, type, service, reason, worker, client, count: times }) {
+function happeningLine({ time, type, service, reason, worker, client, ofClient, count: times }) {
   const orderly = type === "worker joined" ||
     type === "worker left" && (reason === "disconnect" || reason === "stopped");
   const at = new Date(time);
@@ -213,9 +232,11 @@ function happeningLine({ time, type, service, reason, worker, client, count: tim
   if (service !== undefined) line.append(" · service ", element("code", {}, service));
   if (reason !== undefined) line.append(` · ${reason}`);
   if (times > 1) line.append(` · ${whole.format(times)} times`);
-  const [who, name] = worker === undefined ? ["client", client] : ["worker", worker];
-  if (name !== undefined) {
-    line.append(` · ${times > 1 ? "last of " : ""}${who} `, element("code", {}, name));
+  if (worker !== undefined) {
+    line.append(` · ${times > 1 ? "last of " : ""}worker `, element("code", {}, worker));
+  } else if (client !== undefined) {
+    line.append(` · ${times === ofClient ? "" : "mostly "}client `, element("code", {}, client));
+    if (times !== ofClient) line.append(` (${whole.format(ofClient ?? 0)})`);
   }
   return line;
 }

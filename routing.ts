@@ -179,15 +179,16 @@ export class Routing<B> {
     if (terms.dialect === MULTIPLEXED && this.#heard(client, now)) {
       return this.#refuse(client, service, terms, body, "clientFull");
     }
-    if (service.startsWith(RESERVED)) return this.#askBroker(client, service, terms, body);
-    if (this.#stopping) return this.#refuse(client, service, terms, body, "stopping");
     const id = terms.id ?? 0;
+    // Before all that would be answered: the answer would be taken for that of the other.
     if (id !== 0 && this.#clients.get(client)?.requests.get(id) !== undefined) {
       this.#refuse(client, service, terms, body, "duplicate");
       this.#dropAll(client, "cancelled", now);
       this.#shell.controlClient(client, "disconnect");
       return;
     }
+    if (service.startsWith(RESERVED)) return this.#askBroker(client, service, terms, body);
+    if (this.#stopping) return this.#refuse(client, service, terms, body, "stopping");
     const found = this.#services.get(service);
     if (terms.noWait && (found === undefined || found.serving === 0)) {
       return this.#refuse(client, service, terms, body, "noWorker");

@@ -368,7 +368,11 @@ export class Routing<B> {
       if (refused.heartbeat === worker.credit) worker.heardAt = now;
       else this.#end(worker, "violation", now);
     }
-    if (refused.request !== undefined) this.#tell(peer, refused.request, [400, reason]);
+    if (refused.request === undefined) return;
+    // The ERROR ends whatever has this id.
+    const known = this.#clients.get(peer)?.requests.get(refused.request);
+    if (known !== undefined) this.#abandon(known, "cancelled", now);
+    this.#tell(peer, refused.request, [400, reason]);
   }
 
   /** A peer's connection is gone. */

@@ -137,6 +137,21 @@ Deno.test("Rule 1: it is so while the broker drains", async () => {
   await closed;
 });
 
+Deno.test("Rule 1: an invalid REQUEST whose id is in flight is told 400, and that one is dropped", async () => {
+  await using stage = new Stage();
+  const client = stage.peer("c"), worker = await workerOf(stage, "w", 2);
+  client.send(CX(C_REQUEST, 1), "echo", "r1");
+  client.send(CX(C_REQUEST, 2), "echo", "r2");
+  const r1 = await taken(worker, "r1"), r2 = await taken(worker, "r2");
+  client.send(CX(C_REQUEST, 1, 0, 8), "echo", "r1");
+  await failed(client, 1, 400);
+  await worker.expect(WX(CANCEL, r1.token));
+  worker.send(WX(FINAL, r1.token), "dropped");
+  worker.send(WX(FINAL, r2.token), "f2");
+  await client.expect(CX(C_FINAL, 2), "f2");
+  await fence(client);
+});
+
 Deno.test("Rule 1: CANCEL, FINAL and ERROR free the id at once", async () => {
   await using stage = new Stage();
   const client = stage.peer("c"), worker = await workerOf(stage, "w", 4);

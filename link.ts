@@ -284,7 +284,9 @@ export class Link {
       exchange.receiver.onVoid("was refused", error);
     } else {
       this.#losses = 0;
-      exchange.receiver.onError(command.code === TOO_LATE ? late(exchange.request, error) : error);
+      // Who set no time did not run out of it: it is the service's word, or the broker's.
+      const isLate = command.code === TOO_LATE && exchange.deadlineAt !== Infinity;
+      exchange.receiver.onError(isLate ? late(exchange.request, error) : error);
     }
   }
 

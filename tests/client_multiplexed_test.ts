@@ -170,6 +170,19 @@ Deno.test("Rule 2: `deadline` is sent as time to live, and ERROR 504 is a Timeou
   await assertFails(call, TimeoutError, /"echo".*time to live/);
 });
 
+Deno.test("Rule 12: ERROR 504 is a ServiceError like any other when no `deadline` was set", async () => {
+  await using stage = new ClientStage();
+  const call = insisting(stage).request("echo", "");
+  (await got(stage.router, 1, "echo", "")).fail(504, "No answer from upstream", [1, 2]);
+  const error = await failure(call) as ServiceError;
+  assert.ok(error instanceof ServiceError, `${error}`);
+  assert.deepEqual([error.code, error.message, [...error.details!]], [
+    504,
+    "No answer from upstream",
+    [1, 2],
+  ]);
+});
+
 Deno.test("Rule 2: a `deadline` beyond 32 bits is sent as the most that they hold", async () => {
   await using stage = new ClientStage();
   const call = insisting(stage).request("echo", "", { deadline: 1e12 });

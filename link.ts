@@ -218,7 +218,8 @@ export class Link {
     const id = exchange.id = ++this.#lastId;
     let timeToLive = 0;
     if (deadlineAt !== Infinity) {
-      const left = Math.ceil(deadlineAt - performance.now());
+      // Less what such a difference is wrong by: it would be a whole millisecond too much.
+      const left = Math.ceil(deadlineAt - performance.now() - 0.001);
       timeToLive = Math.min(Math.max(1, left), MAX_TIME_TO_LIVE);
     }
     const { noWait, once } = request.options;

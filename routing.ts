@@ -733,9 +733,10 @@ export class Routing<B> {
     service.waits!.add(now - request.arrivedAt);
     if (this.isObserved) this.#shell.report({ type: "request dispatched", request });
     this.#schedule(request, expiresAt);
+    // Rounded, since the difference of two such numbers is seldom whole where it should be.
     const timeToLive = expiresAt === Infinity
       ? 0
-      : Math.min(Math.max(1, Math.ceil(expiresAt - now)), MAX_TIME_TO_LIVE);
+      : Math.min(Math.max(1, Math.round(expiresAt - now)), MAX_TIME_TO_LIVE);
     this.#shell.dispatch(worker, request, timeToLive);
   }
 

@@ -180,7 +180,8 @@ export class Client implements ClientLike {
    * @param options See {@linkcode RequestOptions}; times in ms.
    * @returns The reply: its PARTIALs, if there are any, and its FINAL.
    * @throws {TimeoutError} If a part did not come within `timeout` and no retries are left, or
-   * if the whole did not within `deadline`. With 0 for either, at once: nothing is sent.
+   * if the whole did not within `deadline`; the broker's or the service's ERROR 504 is this too, as
+   * its `cause`, if a deadline was set. With 0 for either, at once: nothing is sent.
    * @throws {ServiceError} If the service or the broker answered with an error: only in the
    * multiplexed dialect. It is not sent again; but 502, its worker was lost, and 503, with
    * which a broker refuses what comes while it stops, are retried first.

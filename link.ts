@@ -220,7 +220,8 @@ export class Link {
     const id = exchange.id = ++this.#lastId;
     let timeToLive = 0;
     if (deadlineAt !== Infinity) {
-      const left = Math.ceil(deadlineAt - performance.now());
+      // Less what such a difference is wrong by: it would be a whole millisecond too much.
+      const left = Math.ceil(deadlineAt - performance.now() - 0.001);
       timeToLive = Math.min(Math.max(1, left), MAX_TIME_TO_LIVE);
     }
     const { noWait, once } = request.options;
@@ -285,7 +286,9 @@ export class Link {
       exchange.receiver.onVoid("was refused", error);
     } else {
       this.#losses = 0;
-      exchange.receiver.onError(command.code === TOO_LATE ? late(exchange.request, error) : error);
+      // Who set no time did not run out of it: it is the service's word, or the broker's.
+      const isLate = command.code === TOO_LATE && exchange.deadlineAt !== Infinity;
+      exchange.receiver.onError(isLate ? late(exchange.request, error) : error);
     }
   }
 

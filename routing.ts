@@ -179,15 +179,16 @@ export class Routing<B> {
     if (terms.dialect === MULTIPLEXED && this.#heard(client, now)) {
       return this.#refuse(client, service, terms, body, "clientFull");
     }
-    if (service.startsWith(RESERVED)) return this.#askBroker(client, service, terms, body);
-    if (this.#stopping) return this.#refuse(client, service, terms, body, "stopping");
     const id = terms.id ?? 0;
+    // Before all that would be answered: the answer would be taken for that of the other.
     if (id !== 0 && this.#clients.get(client)?.requests.get(id) !== undefined) {
       this.#refuse(client, service, terms, body, "duplicate");
       this.#dropAll(client, "cancelled", now);
       this.#shell.controlClient(client, "disconnect");
       return;
     }
+    if (service.startsWith(RESERVED)) return this.#askBroker(client, service, terms, body);
+    if (this.#stopping) return this.#refuse(client, service, terms, body, "stopping");
     const found = this.#services.get(service);
     if (terms.noWait && (found === undefined || found.serving === 0)) {
       return this.#refuse(client, service, terms, body, "noWorker");
@@ -379,7 +380,11 @@ export class Routing<B> {
       if (refused.heartbeat === worker.credit) worker.heardAt = now;
       else this.#end(worker, "violation", now);
     }
-    if (refused.request !== undefined) this.#tell(peer, refused.request, [400, reason]);
+    if (refused.request === undefined) return;
+    // The ERROR ends whatever has this id.
+    const known = this.#clients.get(peer)?.requests.get(refused.request);
+    if (known !== undefined) this.#abandon(known, "cancelled", now);
+    this.#tell(peer, refused.request, [400, reason]);
   }
 
   /** A peer's connection is gone. */
@@ -740,9 +745,10 @@ export class Routing<B> {
     service.waits!.add(now - request.arrivedAt);
     if (this.isObserved) this.#shell.report({ type: "request dispatched", request });
     this.#schedule(request, expiresAt);
+    // Rounded, since the difference of two such numbers is seldom whole where it should be.
     const timeToLive = expiresAt === Infinity
       ? 0
-      : Math.min(Math.max(1, Math.ceil(expiresAt - now)), MAX_TIME_TO_LIVE);
+      : Math.min(Math.max(1, Math.round(expiresAt - now)), MAX_TIME_TO_LIVE);
     this.#shell.dispatch(worker, request, timeToLive);
   }
 

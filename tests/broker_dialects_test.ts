@@ -2,7 +2,7 @@
 // bodies and names may be.
 
 import assert from "node:assert/strict";
-import { assertFrames, bytes, type RawFrame, RawSocket } from "./raw.ts";
+import { assertFrames, bytes, CX, type RawFrame, RawSocket, WX } from "./raw.ts";
 import { C, fence, Stage, W } from "./stage.ts";
 
 type Frames = readonly RawFrame[];
@@ -15,9 +15,13 @@ interface ClientDialect {
 
 interface WorkerDialect {
   ready(service: RawFrame): Frames;
-  request(client: RawFrame, body: Frames): Frames;
-  partial(client: RawFrame, body: Frames): Frames;
-  final(client: RawFrame, body: Frames): Frames;
+  /** What the broker answers READY with. */
+  welcome?: Frames;
+  /** What a request is answered by: the client's address, or the token. */
+  key(request: Uint8Array[]): Uint8Array;
+  request(key: RawFrame, body: Frames): Frames;
+  partial(key: RawFrame, body: Frames): Frames;
+  final(key: RawFrame, body: Frames): Frames;
   heartbeat: Frames;
   disconnect: Frames;
 }
@@ -38,11 +42,17 @@ const CLIENTS: Record<string, ClientDialect> = {
     partial: (_, body) => ["", C, [3], ...body],
     final: (_, body) => ["", C, [4], ...body],
   },
+  multiplexed: {
+    request: (service, body) => [CX(1, 7), service, ...body],
+    partial: (_, body) => [CX(2, 7), ...body],
+    final: (_, body) => [CX(3, 7), ...body],
+  },
 };
 
 const WORKERS: Record<string, WorkerDialect> = {
   "RFC 18": {
     ready: (service) => [W, [1], service],
+    key: (request) => request[2]!,
     request: (client, body) => [W, [2], client, "", ...body],
     partial: (client, body) => [W, [3], client, "", ...body],
     final: (client, body) => [W, [4], client, "", ...body],
@@ -51,13 +61,43 @@ const WORKERS: Record<string, WorkerDialect> = {
   },
   majortomo: {
     ready: (service) => ["", W, [1], service],
+    key: (request) => request[3]!,
     request: (client, body) => ["", W, [2], client, "", ...body],
     partial: (client, body) => ["", W, [3], client, "", ...body],
     final: (client, body) => ["", W, [4], client, "", ...body],
     heartbeat: ["", W, [5]],
     disconnect: ["", W, [6]],
   },
+  multiplexed: {
+    ready: (service) => [WX(1, 0, 1), service],
+    welcome: [WX(5)],
+    key: (request) => request[0]!.slice(8, 16),
+    request: (token, body) => [WX(2, token), ...body],
+    partial: (token, body) => [WX(3, token), ...body],
+    final: (token, body) => [WX(4, token), ...body],
+    heartbeat: [WX(5)],
+    disconnect: [WX(6)],
+  },
 };
+
+/** Registers a worker. */
+async function register(worker: RawSocket, w: WorkerDialect, service: RawFrame): Promise<void> {
+  worker.send(...w.ready(service));
+  if (w.welcome !== undefined) await worker.expect(...w.welcome);
+  await fence(worker);
+}
+
+/** The next message, a request of this client with this body. @returns Its address or token. */
+async function receiveRequest(
+  worker: RawSocket,
+  w: WorkerDialect,
+  client: RawFrame,
+  body: Frames,
+): Promise<Uint8Array> {
+  const request = await worker.receive(), key = w.key(request);
+  assertFrames(request, w.request(w.welcome === undefined ? client : key, body));
+  return key;
+}
 
 const random = (size: number) => {
   const data = new Uint8Array(size);
@@ -82,15 +122,15 @@ for (const [clientName, c] of Object.entries(CLIENTS)) {
     Deno.test(`a client of ${clientName} and a worker of ${workerName} understand each other`, async () => {
       await using stage = new Stage();
       const client = stage.peer("c"), worker = stage.peer("w");
-      worker.send(...w.ready("echo"));
+      await register(worker, w, "echo");
       for (const [name, body] of Object.entries(BODIES)) {
         try {
           client.send(...c.request("echo", body));
-          await worker.expect(...w.request("c", body));
+          const key = await receiveRequest(worker, w, "c", body);
           worker.send(...w.heartbeat);
-          worker.send(...w.partial("c", body));
-          worker.send(...w.partial("c", ["part", "two"]));
-          worker.send(...w.final("c", [...body].reverse()));
+          worker.send(...w.partial(key, body));
+          worker.send(...w.partial(key, ["part", "two"]));
+          worker.send(...w.final(key, [...body].reverse()));
           await client.expect(...c.partial("echo", body));
           await client.expect(...c.partial("echo", ["part", "two"]));
           await client.expect(...c.final("echo", [...body].reverse()));
@@ -114,8 +154,7 @@ Deno.test("all dialects are told apart by the message when they are on one broke
   const workers: { w: WorkerDialect; worker: RawSocket }[] = [];
   for (const [i, w] of Object.values(WORKERS).entries()) {
     const worker = stage.peer(`w${i}`);
-    worker.send(...w.ready("echo"));
-    await fence(worker);
+    await register(worker, w, "echo");
     workers.push({ w, worker });
   }
   // One socket, whose every request is in another dialect: the answer is in that of its request.
@@ -125,8 +164,8 @@ Deno.test("all dialects are told apart by the message when they are on one broke
     for (const [name, c] of Object.entries(CLIENTS)) {
       const { w, worker } = workers[turn++ % workers.length]!;
       client.send(...c.request("echo", [name, `${round}`]));
-      await worker.expect(...w.request("c", [name, `${round}`]));
-      worker.send(...w.final("c", [name]));
+      const key = await receiveRequest(worker, w, "c", [name, `${round}`]);
+      worker.send(...w.final(key, [name]));
       await client.expect(...c.final("echo", [name]));
     }
   }
@@ -149,13 +188,12 @@ for (const [workerName, w] of Object.entries(WORKERS)) {
   Deno.test(`a REQ socket is answered when the worker is of ${workerName}`, async () => {
     await using stage = new Stage();
     const req: RawSocket = stage.req(), worker = stage.peer("w");
-    worker.send(...w.ready("echo"));
+    await register(worker, w, "echo");
     for (const [name, body] of Object.entries(BODIES)) {
       req.send(C, [1], "echo", ...body);
-      const request = await worker.receive();
-      const client = request[workerName === "majortomo" ? 3 : 2]!;
-      assertFrames(request, w.request(client, body));
-      worker.send(...w.final(client, [name]));
+      const request = await worker.receive(), key = w.key(request);
+      assertFrames(request, w.request(key, body));
+      worker.send(...w.final(key, [name]));
       await req.expect(C, [3], "echo", name);
     }
   });
@@ -218,15 +256,19 @@ const NAMES: Record<string, RawFrame> = {
 for (const [what, name] of Object.entries(NAMES)) {
   Deno.test(`a service is served in every dialect when its name is ${what}`, async () => {
     await using stage = new Stage();
-    const plain = await stage.worker("w1", name), old = await stage.oldWorker("w2", name);
-    const workers = [[WORKERS["RFC 18"]!, plain], [WORKERS.majortomo!, old]] as const;
+    const workers: (readonly [WorkerDialect, RawSocket])[] = [];
+    for (const [workerName, w] of Object.entries(WORKERS)) {
+      const worker = stage.peer(workerName);
+      await register(worker, w, name);
+      workers.push([w, worker]);
+    }
     for (const [clientName, c] of Object.entries(CLIENTS)) {
-      const client = stage.peer(clientName);
+      const client = stage.peer(`client ${clientName}`);
       for (const [w, worker] of workers) {
         client.send(...c.request(name, ["x"]));
-        await worker.expect(...w.request(clientName, ["x"]));
-        worker.send(...w.partial(clientName, ["y"]), "");
-        worker.send(...w.final(clientName, ["z"]));
+        const key = await receiveRequest(worker, w, `client ${clientName}`, ["x"]);
+        worker.send(...w.partial(key, ["y"]), "");
+        worker.send(...w.final(key, ["z"]));
         await client.expect(...c.partial(name, ["y", ""]));
         await client.expect(...c.final(name, ["z"]));
       }

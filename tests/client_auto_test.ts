@@ -216,3 +216,50 @@ Deno.test("a stream that has yielded fails when its broker of RFC 18 is gone", a
   await router.close();
   await assertFails(parts.next(), DisconnectedError, /was lost/);
 });
+
+Deno.test('Finding out: what is given up while "auto" asks is never sent', async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ dialect: "auto" });
+  const controller = new AbortController();
+  const given = client.request("echo", "a", { signal: controller.signal });
+  const kept = client.request("echo", "b");
+  const question = await asked(stage.router, ...QUESTION);
+  controller.abort("enough");
+  assert.equal(await failure(given), "enough" as never);
+  question.answer(...answered("200"));
+  (await asked(stage.router, control(1, 1), "echo", "b")).answer(control(3, 1));
+  await kept;
+});
+
+Deno.test("Finding out: `once` waits for the next connection when it was not sent on the first", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const { endpoint } = router;
+  const call = stage.client({ dialect: "auto", broker: endpoint }).request("echo", "x", {
+    once: true,
+  });
+  await asked(router, ...QUESTION);
+  await router.close();
+  await using again = await whenFree(() => RawSocket.router(endpoint));
+  (await asked(again, ...QUESTION)).answer(...answered("200"));
+  const once = control(1, 1);
+  once[7] = 4;
+  (await asked(again, once, "echo", "x")).answer(control(3, 1), "y");
+  assert.equal((await call).text(), "y");
+});
+
+Deno.test("Finding out: `headers` in flight are a StateError when the next broker speaks RFC 18 only", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const { endpoint } = router;
+  const call = stage.client({ dialect: "auto", broker: endpoint }).request("echo", "x", {
+    headers: { a: "b" },
+  });
+  (await asked(router, ...QUESTION)).answer(...answered("200"));
+  await router.receive();
+  await router.close();
+  await using again = await whenFree(() => RawSocket.router(endpoint));
+  (await asked(again, ...QUESTION)).answer(...answered("501"));
+  await assertFails(call, StateError, /headers/);
+  assert.equal(again.unread.length, 0);
+});

@@ -62,6 +62,15 @@ async function expect(router: RawSocket, ...frames: RawFrame[]): Promise<void> {
 const insisting = (stage: ClientStage, options: ClientOptions = {}): Client =>
   stage.client({ dialect: "multiplexed", ...options });
 
+/** A client whose request 1 was answered: it is connected, and the next is sent at once. */
+async function connected(stage: ClientStage): Promise<Client> {
+  const client = insisting(stage);
+  const call = client.request("echo", "first");
+  (await got(stage.router, 1, "echo", "first")).answer(FINAL);
+  await call;
+  return client;
+}
+
 // ---- requests and replies ----
 
 Deno.test("Rule 1: requests share a connection, and answers come in any order", async () => {
@@ -170,6 +179,19 @@ Deno.test("Rule 2: `deadline` is sent as time to live, and ERROR 504 is a Timeou
   await assertFails(call, TimeoutError, /"echo".*time to live/);
 });
 
+Deno.test("Rule 12: ERROR 504 is a ServiceError like any other when no `deadline` was set", async () => {
+  await using stage = new ClientStage();
+  const call = insisting(stage).request("echo", "");
+  (await got(stage.router, 1, "echo", "")).fail(504, "No answer from upstream", [1, 2]);
+  const error = await failure(call) as ServiceError;
+  assert.ok(error instanceof ServiceError, `${error}`);
+  assert.deepEqual([error.code, error.message, [...error.details!]], [
+    504,
+    "No answer from upstream",
+    [1, 2],
+  ]);
+});
+
 Deno.test("Rule 2: a `deadline` beyond 32 bits is sent as the most that they hold", async () => {
   await using stage = new ClientStage();
   const call = insisting(stage).request("echo", "", { deadline: 1e12 });
@@ -196,11 +218,11 @@ Deno.test("Rule 3: a signal that aborts sends CANCEL, and a late answer is dropp
 
 Deno.test("Rule 3: `timeout` sends CANCEL, and a retry has another id on the same connection", async () => {
   await using stage = new ClientStage();
-  const call = insisting(stage).request("echo", "x", { timeout: 50, retries: 1 });
-  const first = await got(stage.router, 1, "echo", "x");
-  await expect(stage.router, control(CANCEL, 1));
+  const call = (await connected(stage)).request("echo", "x", { timeout: 50, retries: 1 });
+  const first = await got(stage.router, 2, "echo", "x");
+  await expect(stage.router, control(CANCEL, 2));
   first.answer(FINAL, "late");
-  const second = await got(stage.router, 2, "echo", "x");
+  const second = await got(stage.router, 3, "echo", "x");
   assert.deepEqual(second.address, first.address);
   second.answer(FINAL, "right");
   assert.equal((await call).text(), "right");
@@ -208,10 +230,11 @@ Deno.test("Rule 3: `timeout` sends CANCEL, and a retry has another id on the sam
 
 Deno.test("Rule 3: `once` is not sent again after `timeout`", async () => {
   await using stage = new ClientStage();
-  const call = insisting(stage).request("echo", "", { timeout: 30, retries: 3, once: true });
+  const client = await connected(stage);
+  const call = client.request("echo", "", { timeout: 30, retries: 3, once: true });
   await stage.router.receive();
   await assertFails(call, TimeoutError, /\(1 attempt\)/);
-  await expect(stage.router, control(CANCEL, 1));
+  await expect(stage.router, control(CANCEL, 2));
 });
 
 Deno.test("Rule 3: a stream that is left sends CANCEL", async () => {

@@ -16,6 +16,47 @@ export function bytes(frame: RawFrame): Uint8Array {
   return typeof frame === "string" ? new TextEncoder().encode(frame) : new Uint8Array(frame);
 }
 
+/**
+ * A control frame of the multiplexed dialect, spelled out here once more so that a fault of the
+ * codec cannot hide itself.
+ */
+function control(
+  header: string,
+  command: number,
+  id: number | bigint | RawFrame,
+  value: number,
+  flags: number,
+): Uint8Array {
+  const frame = new Uint8Array(20), fields = new DataView(frame.buffer);
+  frame.set(bytes(header));
+  frame[6] = command;
+  frame[7] = flags;
+  if (typeof id === "number" || typeof id === "bigint") fields.setBigUint64(8, BigInt(id));
+  else frame.set(bytes(id), 8);
+  fields.setUint32(16, value);
+  return frame;
+}
+
+/** A control frame of the client side. */
+export function CX(
+  command: number,
+  id: number | bigint | RawFrame = 0,
+  value = 0,
+  flags = 0,
+): Uint8Array {
+  return control("MDPCX1", command, id, value, flags);
+}
+
+/** A control frame of the worker side; an id may be the 8 bytes of a token. */
+export function WX(
+  command: number,
+  id: number | bigint | RawFrame = 0,
+  value = 0,
+  flags = 0,
+): Uint8Array {
+  return control("MDPWX1", command, id, value, flags);
+}
+
 /** Frames in a form that reads well in a failed assertion: printable ASCII as it is, else hex. */
 export function show(frames: readonly RawFrame[]): string[] {
   return frames.map((frame) => {

@@ -137,6 +137,8 @@ class Model {
   readonly #asked = new Map<string, Asked>();
   /** Multiplexed requests that may be answered, as CLIENT/ID. */
   readonly #open = new Set<string>();
+  /** Clients that could not be sent to at some time: they may have missed something. */
+  readonly #deaf = new Set<string>();
   /** What was last dispatched for the first time, by client and service. */
   readonly #order = new Map<string, number>();
   /** How often others were served while a client waits, by service, waiting and served client. */
@@ -244,7 +246,10 @@ class Model {
       case "unblock": {
         const peer = [...CLIENTS, ...WORKERS][step.peer]!;
         if (step.do === "unblock") harness.unsendable.delete(peer);
-        else harness.unsendable.set(peer, step.full ? "full" : "unreachable");
+        else {
+          harness.unsendable.set(peer, step.full ? "full" : "unreachable");
+          this.#deaf.add(peer);
+        }
         break;
       }
       case "pass":
@@ -369,6 +374,8 @@ class Model {
     for (const worker of WORKERS) harness.gone(worker);
     harness.pass(2 * OPTIONS.requestExpiry);
     this.#check();
+    const unanswered = [...this.#open].filter((open) => !this.#deaf.has(open.split("/")[0]!));
+    assert.deepEqual(unanswered, [], "multiplexed requests without an end");
     assert.equal(harness.routing.services.size, 0);
     assert.equal(harness.routing.queued + harness.routing.inFlight, 0);
     assert.equal(harness.routing.nextDeadline(), Infinity);

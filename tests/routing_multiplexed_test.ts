@@ -100,6 +100,20 @@ Deno.test("Rule 2: the worker sees what is left of the time to live", () => {
   ]);
 });
 
+Deno.test("Rule 2: the worker never sees more than the time to live, whatever the clock says", () => {
+  const harness = new Harness();
+  harness.now = 100;
+  harness.offer("w1", "echo", 1);
+  harness.take();
+  for (let id = 1; id <= 100; id++) {
+    harness.now += 0.123_456_7;
+    harness.ask("c1", "echo", id, { timeToLive: 80 });
+    assert.deepEqual(harness.take(), [`w1 < REQUEST #${id} c1/${id} (80 ms)`]);
+    harness.done("w1", id);
+    harness.take();
+  }
+});
+
 Deno.test("Rule 2: a longer time to live does not extend the broker's own expiry", () => {
   const harness = new Harness({ requestExpiry: 1_000 });
   harness.ask("c1", "nobody", 1, { timeToLive: 60_000 });

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { DisconnectedError, ServiceError, TimeoutError } from "../errors.ts";
 import type { Worker, WorkerOptions, WorkerRequest } from "../worker.ts";
 import { Socket } from "../zmq/socket.ts";
-import { bytes, type RawFrame } from "./raw.ts";
+import { bytes, type RawFrame, WX } from "./raw.ts";
 import { until } from "./stage.ts";
 import { captureLog, FakeBroker, pause, type Peer, soon } from "./worker_stage.ts";
 
@@ -211,6 +211,18 @@ Deno.test("Rule 1: requests are answered in any order, with parts, by their toke
   for (const id of [2, 3, 1]) {
     gates.get(`${id}`)!();
     await peer.expect(control(FINAL, id), `${id}`);
+  }
+});
+
+Deno.test("Rule 1: tokens are 8 bytes of any value, and bodies may have no frames", async () => {
+  await using pair = new Pair();
+  pair.worker.serve((request) => [`${request.frames.length}`, ...request.frames]);
+  const peer = await pair.registered();
+  for (const token of [1n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 63n, 2n ** 64n - 1n]) {
+    peer.send(WX(REQUEST, token), "", "x");
+    await peer.expect(WX(FINAL, token), "2", "", "x");
+    peer.send(WX(REQUEST, token));
+    await peer.expect(WX(FINAL, token), "0");
   }
 });
 

@@ -28,11 +28,22 @@ export class BrokerLog {
     this.#logger = logger;
   }
 
-  /** A message that was dropped, since it is not MDP. */
-  invalid(kind: string, peer: string, address: string | undefined, reason: string): void {
-    const properties = () => ({ peer: hex(peer), ...at(address), reason });
-    const template = `Dropped a message from {peer}${where(address)}: {reason}`;
-    this.#complain(`invalid ${kind}`, template, properties, peer);
+  /**
+   * A message that was dropped, since it is not MDP.
+   *
+   * @param address Tells where it came from; asked only if it is logged, as it costs a call.
+   * @param now The time in ms.
+   */
+  invalid(
+    kind: string,
+    peer: string,
+    address: () => string | undefined,
+    reason: string,
+    now: number,
+  ): void {
+    const template = () => `Dropped a message from {peer}${where(address())}: {reason}`;
+    const properties = () => ({ peer: hex(peer), ...at(address()), reason });
+    this.#log("warn", `invalid ${kind}`, template, properties, peer, now);
   }
 
   /** A connection that could not be taken. */
@@ -142,13 +153,14 @@ export class BrokerLog {
   #log(
     level: "info" | "warn",
     kind: string,
-    template: string,
+    template: string | (() => string),
     properties: Properties | (() => Properties),
     peer?: string,
+    now = performance.now(),
   ): void {
     this.#complaints.log(
       kind,
-      performance.now(),
+      now,
       (template, properties) => this.#logger[level](template, properties),
       template,
       properties,

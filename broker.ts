@@ -37,7 +37,7 @@ import {
   workerStats,
 } from "./broker_stats.ts";
 import { BrokerTraces } from "./broker_traces.ts";
-import { decodeAtBroker, inspectRefused } from "./codec.ts";
+import { inspectRefused, InvalidMessage, tryDecodeAtBroker } from "./codec.ts";
 import {
   type Content,
   contentOf,
@@ -47,7 +47,7 @@ import {
   releaseAllBut,
   sizeOf,
 } from "./content.ts";
-import { ProtocolError, type ProtocolErrorKind, StateError } from "./errors.ts";
+import { type ProtocolErrorKind, StateError } from "./errors.ts";
 import { binaryName } from "./names.ts";
 import {
   type BrokerOptions,
@@ -159,6 +159,8 @@ export class Broker {
   #socket: Socket | undefined;
   #endpoints: readonly string[] = [];
   #boundAt = 0;
+  /** How many invalid messages this turn has had. */
+  #garbage = 0;
   #running = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
@@ -496,7 +498,7 @@ export class Broker {
 
   #receive(socket: Socket): void {
     const now = performance.now();
-    let garbage = 0;
+    this.#garbage = 0;
     for (let i = 0; i < BATCH && !socket.isClosed; i++) {
       const frames = socket.receiveFrom();
       if (frames === undefined) break;
@@ -504,14 +506,8 @@ export class Broker {
       try {
         this.#handle(peer, frames, now);
       } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        const refused = inspectRefused(frames, MESSAGES), address = frames.at(-1)?.peerAddress;
-        release(frames);
-        this.#invalid[error.kind]++;
-        this.#routing.invalid(peer, refused, error.message, now);
-        this.#log.invalid(error.kind, peer, address, error.message);
-        // What others are sent does not wait for the end of a turn that is full of garbage.
-        if (++garbage % PATIENCE === 0) this.#flush(now);
+        if (!(error instanceof InvalidMessage)) throw error;
+        this.#refuse(peer, frames, error, now);
       }
       if (this.#outbox.length >= FLUSH) this.#flush(now);
     }
@@ -553,7 +549,8 @@ export class Broker {
       this.#outbox.forget(peer);
       return this.#routing.gone(peer, now);
     }
-    const command = decodeAtBroker(frames, MESSAGES);
+    const command = tryDecodeAtBroker(frames, MESSAGES);
+    if (command instanceof InvalidMessage) return this.#refuse(peer, frames, command, now);
     const routing = this.#routing;
     const { dialect } = command;
     if (command.side === "client") {
@@ -616,11 +613,22 @@ export class Broker {
     release(frames);
   }
 
+  /** Drops a message that is not one. */
+  #refuse(peer: string, frames: Message[], { kind, message }: InvalidMessage, now: number): void {
+    const refused = inspectRefused(frames, MESSAGES);
+    this.#invalid[kind]++;
+    this.#log.invalid(kind, peer, () => frames.at(-1)?.peerAddress, message, now);
+    release(frames);
+    this.#routing.invalid(peer, refused, message, now);
+    // What others are sent does not wait for the end of a turn that is full of garbage.
+    if (++this.#garbage % PATIENCE === 0) this.#flush(now);
+  }
+
   #checkSize(content: Content): void {
     if (framesOf(content) <= 1) return;
     const size = sizeOf(content), { maxMessageSize } = this.#options;
     if (size <= maxMessageSize) return;
-    throw new ProtocolError(
+    throw new InvalidMessage(
       "size",
       `The body has ${size} bytes, and at most ${maxMessageSize} are taken`,
     );
@@ -654,7 +662,7 @@ export class Broker {
 function nameOf(service: Message): string {
   const { size } = service;
   if (size <= LONGEST_NAME) return service.toBinaryString();
-  throw new ProtocolError(
+  throw new InvalidMessage(
     "service",
     `The service name has ${size} bytes, and at most ${LONGEST_NAME} are taken`,
   );

@@ -28,11 +28,22 @@ export class BrokerLog {
     this.#logger = logger;
   }
 
-  /** A message that was dropped, since it is not MDP. */
-  invalid(kind: string, peer: string, address: string | undefined, reason: string): void {
-    const properties = () => ({ peer: hex(peer), ...at(address), reason });
-    const template = `Dropped a message from {peer}${where(address)}: {reason}`;
-    this.#complain(`invalid ${kind}`, template, properties, peer);
+  /**
+   * A message that was dropped, since it is not MDP.
+   *
+   * @param address Tells where it came from; asked only if it is logged, as it costs a call.
+   * @param now The time in ms.
+   */
+  invalid(
+    kind: string,
+    peer: string,
+    address: () => string | undefined,
+    reason: string,
+    now: number,
+  ): void {
+    const template = () => `Dropped a message from {peer}${where(address())}: {reason}`;
+    const properties = () => ({ peer: hex(peer), ...at(address()), reason });
+    this.#log("warn", `invalid ${kind}`, template, properties, peer, now);
   }
 
   /** A connection that could not be taken. */
@@ -52,33 +63,32 @@ export class BrokerLog {
           "info",
           "joined",
           `Worker {worker}${where(address)} joined service "{service}"`,
-          { worker: hex(identity), service: text(service.name), ...at(address) },
+          () => ({ worker: hex(identity), service: text(service.name), ...at(address) }),
           identity,
         );
         break;
       }
       case "worker left": {
-        const { identity, service, address } = event.worker;
-        const properties = {
+        const { worker: { identity, service, address }, reason, held } = event;
+        const properties = () => ({
           worker: hex(identity),
           service: text(service.name),
           ...at(address),
-          reason: event.reason,
-          held: event.held,
-        };
+          reason,
+          held,
+        });
         const template = `Worker {worker}${where(address)} left service "{service}": ` +
           "{reason} (requests held: {held})";
-        const orderly = event.reason === "disconnect" || event.reason === "stopped";
-        if (orderly && event.held === 0) {
-          this.#log("info", "left", template, properties, identity);
-        } else this.#complain(`worker ${event.reason}`, template, properties, identity);
+        const orderly = reason === "disconnect" || reason === "stopped";
+        if (orderly && held === 0) this.#log("info", "left", template, properties, identity);
+        else this.#complain(`worker ${reason}`, template, properties, identity);
         break;
       }
       case "worker refused":
         this.#complain(
           "reserved",
           'Refused worker {worker}: the service name "{service}" is reserved',
-          { worker: hex(event.worker), service: text(event.service) },
+          () => ({ worker: hex(event.worker), service: text(event.service) }),
           event.worker,
         );
         break;
@@ -86,7 +96,7 @@ export class BrokerLog {
         this.#complain(
           "unknown",
           "Dropped an answer from {worker}, which is no registered worker",
-          { worker: hex(event.worker) },
+          () => ({ worker: hex(event.worker) }),
           event.worker,
         );
         break;
@@ -96,13 +106,14 @@ export class BrokerLog {
       case "request expired":
       case "request dropped": {
         const { client, service, number, attempts } = event.request;
-        const more = { request: number, attempts };
+        const more = () => ({ request: number, attempts });
         this.#lost(event.type, client, service.name, event.reason, more);
         break;
       }
       case "request recovered": {
         const { client, service, number, attempts } = event.request;
-        const more = { request: number, worker: hex(event.worker.identity), attempts };
+        const worker = event.worker.identity;
+        const more = () => ({ request: number, worker: hex(worker), attempts });
         this.#lost(event.type, client, service.name, "worker lost", more);
         break;
       }
@@ -115,23 +126,26 @@ export class BrokerLog {
     client: string,
     service: string,
     reason: string,
-    more: Record<string, unknown> = {},
+    more: () => Record<string, unknown> = () => ({}),
   ): void {
     const became = type.slice("request ".length);
-    // What is told of one request at several places is to be found together.
-    const about = Object.keys(more).map((name) => `${name} {${name}}`).join(", ");
     this.#complain(
       `${type} ${reason}`,
-      `Request of client {client} for service "{service}" ${became}: {reason}` +
-        (about === "" ? "" : ` (${about})`),
-      { client: hex(client), service: text(service), reason, ...more },
+      () => {
+        // What is told of one request at several places is to be found together.
+        const about = Object.keys(more()).map((name) => `${name} {${name}}`).join(", ");
+        return `Request of client {client} for service "{service}" ${became}: {reason}` +
+          (about === "" ? "" : ` (${about})`);
+      },
+      () => ({ client: hex(client), service: text(service), reason, ...more() }),
       client,
     );
   }
 
+  /** What is a function is asked only if it is logged: most of a flood is not. */
   #complain(
     kind: string,
-    template: string,
+    template: string | (() => string),
     properties: Properties | (() => Properties),
     peer?: string,
   ): void {
@@ -142,13 +156,14 @@ export class BrokerLog {
   #log(
     level: "info" | "warn",
     kind: string,
-    template: string,
+    template: string | (() => string),
     properties: Properties | (() => Properties),
     peer?: string,
+    now = performance.now(),
   ): void {
     this.#complaints.log(
       kind,
-      performance.now(),
+      now,
       (template, properties) => this.#logger[level](template, properties),
       template,
       properties,

@@ -15,6 +15,10 @@ import { Message } from "./zmq/message.ts";
 import type { Frame } from "./zmq/socket.ts";
 
 const UTF8 = new TextEncoder();
+/** Texts that are said again and again, as bytes. */
+const ENCODED = new Map<string, Uint8Array>();
+/** How many are kept, and how long they may be. */
+const MOST_ENCODED = 64, LONGEST_ENCODED = 64;
 
 /** See {@linkcode Shell}. */
 export class BrokerShell implements Shell<Content> {
@@ -107,7 +111,7 @@ export class BrokerShell implements Shell<Content> {
       dialect: MULTIPLEXED,
       id,
       code,
-      message: UTF8.encode(message),
+      message: bytesOf(message),
     });
   }
 
@@ -123,7 +127,7 @@ export class BrokerShell implements Shell<Content> {
       dialect,
       id,
       service,
-      body: [UTF8.encode(text)],
+      body: [bytesOf(text)],
     });
   }
 
@@ -154,4 +158,15 @@ export class BrokerShell implements Shell<Content> {
     const outbox = this.#outbox;
     outbox.put(peer, encode<Frame>(command, outbox.control()), what, request);
   }
+}
+
+/** A text as bytes that are not to be written to. To encode a short one costs 0.4 µs. */
+function bytesOf(text: string): Uint8Array {
+  let bytes = ENCODED.get(text);
+  if (bytes !== undefined) return bytes;
+  bytes = UTF8.encode(text);
+  if (text.length > LONGEST_ENCODED) return bytes;
+  if (ENCODED.size === MOST_ENCODED) ENCODED.clear();
+  ENCODED.set(text, bytes);
+  return bytes;
 }

@@ -45,10 +45,11 @@ import {
   RFC_REQ,
 } from "./commands.ts";
 import * as multiplexed from "./codec_multiplexed.ts";
-import { ProtocolError } from "./errors.ts";
+import { errorOf, InvalidMessage, must } from "./codec_invalid.ts";
 
 export * from "./commands.ts";
 export { inspectRefused, type Refused } from "./codec_multiplexed.ts";
+export { InvalidMessage } from "./codec_invalid.ts";
 export { ProtocolError, type ProtocolErrorKind } from "./errors.ts";
 
 const EMPTY = new Uint8Array(0);
@@ -169,12 +170,29 @@ export function decodeAtBroker<F>(
   frames: readonly F[],
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtBroker<F> {
+  return must(tryDecodeAtBroker(frames, reader));
+}
+
+/**
+ * As {@linkcode decodeAtBroker}, but what is wrong with a message is returned and not thrown: for
+ * brokers, which are sent garbage by whoever likes to, and are to refuse it cheaply.
+ *
+ * @param frames The frames after the identity.
+ * @param reader How to read one.
+ * @returns The command, or what is wrong.
+ */
+export function tryDecodeAtBroker<F>(
+  frames: readonly F[],
+  reader: FrameReader<F>,
+): CommandAtBroker<F> | InvalidMessage {
   const length = frames.length > 0 ? reader.read(frames[0]!, head) : -1;
   if (multiplexed.isMultiplexed(length)) return multiplexed.decodeAtBroker(frames, reader, length);
   const delimiter = length === 0;
   const at = delimiter ? 1 : 0;
   const side = length > 0 ? checkHeader(length) : readHeader(frames, at, reader);
+  if (typeof side !== "number") return side;
   const byte = readCommand(frames, at + 1, reader);
+  if (typeof byte !== "number") return byte;
   const rest = at + 2;
   if (side === CLIENT) {
     const dialect = byte === RFC.client.request
@@ -182,12 +200,14 @@ export function decodeAtBroker<F>(
       : byte === MAJORTOMO.client.request && delimiter
       ? MAJORTOMO
       : undefined;
-    if (dialect === undefined) throw unknownCommand(byte, "a client", "REQUEST");
+    if (dialect === undefined) return unknownCommand(byte, "a client", "REQUEST");
+    const service = readService(frames, rest, reader);
+    if (service instanceof InvalidMessage) return service;
     return {
       side: "client",
       command: "request",
       dialect,
-      service: readService(frames, rest, reader),
+      service,
       body: multiplexed.restOf(frames, rest + 1),
     };
   }
@@ -195,13 +215,15 @@ export function decodeAtBroker<F>(
   switch (byte) {
     case READY: {
       const service = readService(frames, rest, reader);
-      noMore(frames, rest + 1, "READY");
-      return { side: "worker", command: "ready", dialect, service };
+      if (service instanceof InvalidMessage) return service;
+      return leftOver(frames, rest + 1, "READY") ??
+        { side: "worker", command: "ready", dialect, service };
     }
     case PARTIAL:
     case FINAL: {
       const command = byte === PARTIAL ? "partial" : "final";
       const client = readAddress(frames, rest, reader);
+      if (client instanceof InvalidMessage) return client;
       return {
         side: "worker",
         command,
@@ -211,13 +233,13 @@ export function decodeAtBroker<F>(
       };
     }
     case HEARTBEAT:
-      noMore(frames, rest, "HEARTBEAT");
-      return { side: "worker", command: "heartbeat", dialect };
+      return leftOver(frames, rest, "HEARTBEAT") ??
+        { side: "worker", command: "heartbeat", dialect };
     case DISCONNECT:
-      noMore(frames, rest, "DISCONNECT");
-      return { side: "worker", command: "disconnect", dialect };
+      return leftOver(frames, rest, "DISCONNECT") ??
+        { side: "worker", command: "disconnect", dialect };
   }
-  throw unknownCommand(byte, "a worker", "READY, PARTIAL, FINAL, HEARTBEAT or DISCONNECT");
+  return unknownCommand(byte, "a worker", "READY, PARTIAL, FINAL, HEARTBEAT or DISCONNECT");
 }
 
 /**
@@ -252,20 +274,20 @@ export function decodeAtClient<F>(
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtClient<F> {
   if (dialect === MULTIPLEXED) return multiplexed.decodeAtClient(frames, reader);
-  const at = readDelimiter(frames, dialect, reader);
-  wantSide(readHeader(frames, at, reader), CLIENT);
-  const byte = readCommand(frames, at + 1, reader);
+  const at = must(readDelimiter(frames, dialect, reader));
+  must(wantSide(readHeader(frames, at, reader), CLIENT));
+  const byte = must(readCommand(frames, at + 1, reader));
   const command = byte === dialect.client.partial
     ? "partial"
     : byte === dialect.client.final
     ? "final"
     : undefined;
-  if (command === undefined) throw unknownCommand(byte, "a broker", "PARTIAL or FINAL");
+  if (command === undefined) throw errorOf(unknownCommand(byte, "a broker", "PARTIAL or FINAL"));
   let rest = at + 2;
   if (!dialect.serviceInReply) {
     return { side: "client", command, dialect, body: multiplexed.restOf(frames, rest) };
   }
-  const service = readService(frames, rest++, reader);
+  const service = must(readService(frames, rest++, reader));
   return { side: "client", command, dialect, service, body: multiplexed.restOf(frames, rest) };
 }
 
@@ -301,13 +323,13 @@ export function decodeAtWorker<F>(
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtWorker<F> {
   if (dialect === MULTIPLEXED) return multiplexed.decodeAtWorker(frames, reader);
-  const at = readDelimiter(frames, dialect, reader);
-  wantSide(readHeader(frames, at, reader), WORKER);
-  const byte = readCommand(frames, at + 1, reader);
+  const at = must(readDelimiter(frames, dialect, reader));
+  must(wantSide(readHeader(frames, at, reader), WORKER));
+  const byte = must(readCommand(frames, at + 1, reader));
   const rest = at + 2;
   switch (byte) {
     case REQUEST: {
-      const client = readAddress(frames, rest, reader);
+      const client = must(readAddress(frames, rest, reader));
       return {
         side: "worker",
         command: "request",
@@ -317,13 +339,13 @@ export function decodeAtWorker<F>(
       };
     }
     case HEARTBEAT:
-      noMore(frames, rest, "HEARTBEAT");
+      must(leftOver(frames, rest, "HEARTBEAT"));
       return { side: "worker", command: "heartbeat", dialect };
     case DISCONNECT:
-      noMore(frames, rest, "DISCONNECT");
+      must(leftOver(frames, rest, "DISCONNECT"));
       return { side: "worker", command: "disconnect", dialect };
   }
-  throw unknownCommand(byte, "a broker", "REQUEST, HEARTBEAT or DISCONNECT");
+  throw errorOf(unknownCommand(byte, "a broker", "REQUEST, HEARTBEAT or DISCONNECT"));
 }
 
 /** Where the beginnings of envelope frames are read to, one at a time. */
@@ -333,10 +355,14 @@ function isEmpty<F>(frame: F, reader: FrameReader<F>): boolean {
   return reader.read(frame, EMPTY) === 0;
 }
 
-function readDelimiter<F>(frames: readonly F[], dialect: Dialect, reader: FrameReader<F>): number {
+function readDelimiter<F>(
+  frames: readonly F[],
+  dialect: Dialect,
+  reader: FrameReader<F>,
+): number | InvalidMessage {
   const found = frames.length > 0 && isEmpty(frames[0]!, reader);
   if (found === dialect.delimiter) return found ? 1 : 0;
-  throw new ProtocolError(
+  return new InvalidMessage(
     "delimiter",
     found
       ? "The message begins with an empty frame, which this dialect does not have"
@@ -344,29 +370,34 @@ function readDelimiter<F>(frames: readonly F[], dialect: Dialect, reader: FrameR
   );
 }
 
-function readHeader<F>(frames: readonly F[], at: number, reader: FrameReader<F>): number {
+function readHeader<F>(
+  frames: readonly F[],
+  at: number,
+  reader: FrameReader<F>,
+): number | InvalidMessage {
   if (at >= frames.length) {
-    throw new ProtocolError("frames", `The message has ${count(frames.length)}, and no header`);
+    return new InvalidMessage("frames", `The message has ${count(frames.length)}, and no header`);
   }
   return checkHeader(reader.read(frames[at]!, head));
 }
 
 /** The header whose beginning is in `head`. */
-function checkHeader(length: number): number {
+function checkHeader(length: number): number | InvalidMessage {
   const side = head[SIDE_AT]!;
   if (
     length === HEADER_LENGTH && head[0] === MDP[0] && head[1] === MDP[1] && head[2] === MDP[2] &&
     head[4] === VERSION[0] && head[5] === VERSION[1] && (side === CLIENT || side === WORKER)
   ) return side;
-  throw new ProtocolError(
+  return new InvalidMessage(
     "header",
     `The header is ${show(head, length)}, which is neither "MDPC02" nor "MDPW02"`,
   );
 }
 
-function wantSide(side: number, wanted: number): void {
-  if (side === wanted) return;
-  throw new ProtocolError(
+/** The side, if it is the wanted one and was found at all. */
+function wantSide(side: number | InvalidMessage, wanted: number): number | InvalidMessage {
+  if (side === wanted || typeof side !== "number") return side;
+  return new InvalidMessage(
     "header",
     `The header is "MDP${String.fromCharCode(side)}02" where "MDP${
       String.fromCharCode(wanted)
@@ -374,58 +405,87 @@ function wantSide(side: number, wanted: number): void {
   );
 }
 
-function readCommand<F>(frames: readonly F[], at: number, reader: FrameReader<F>): number {
+function readCommand<F>(
+  frames: readonly F[],
+  at: number,
+  reader: FrameReader<F>,
+): number | InvalidMessage {
   if (at >= frames.length) {
-    throw new ProtocolError("frames", "The message ends after its header: the command is missing");
+    return new InvalidMessage(
+      "frames",
+      "The message ends after its header: the command is missing",
+    );
   }
   const length = reader.read(frames[at]!, head);
   if (length === 1) return head[0]!;
-  throw new ProtocolError("command", `The command is ${show(head, length)} where one byte is due`);
+  return new InvalidMessage(
+    "command",
+    `The command is ${show(head, length)} where one byte is due`,
+  );
 }
 
-function readService<F>(frames: readonly F[], at: number, reader: FrameReader<F>): F {
+function readService<F>(
+  frames: readonly F[],
+  at: number,
+  reader: FrameReader<F>,
+): F | InvalidMessage {
   if (at >= frames.length) {
-    throw new ProtocolError("frames", "The message ends after its command: the service is missing");
+    return new InvalidMessage(
+      "frames",
+      "The message ends after its command: the service is missing",
+    );
   }
   const service = frames[at]!;
   if (!isEmpty(service, reader)) return service;
-  throw new ProtocolError("service", "The service name is empty");
+  return new InvalidMessage("service", "The service name is empty");
 }
 
 /** The client's address and the empty frame after it. */
-function readAddress<F>(frames: readonly F[], at: number, reader: FrameReader<F>): F {
+function readAddress<F>(
+  frames: readonly F[],
+  at: number,
+  reader: FrameReader<F>,
+): F | InvalidMessage {
   if (at >= frames.length) {
-    throw new ProtocolError("frames", "The message ends after its command: the client is missing");
+    return new InvalidMessage(
+      "frames",
+      "The message ends after its command: the client is missing",
+    );
   }
   const client = frames[at]!;
   if (isEmpty(client, reader)) {
-    throw new ProtocolError("frames", "The client's address is empty");
+    return new InvalidMessage("frames", "The client's address is empty");
   }
   if (at + 1 >= frames.length) {
-    throw new ProtocolError(
+    return new InvalidMessage(
       "delimiter",
       "The message ends after the client's address: the empty frame is missing",
     );
   }
   const length = reader.read(frames[at + 1]!, head);
   if (length === 0) return client;
-  throw new ProtocolError(
+  return new InvalidMessage(
     "delimiter",
     `The frame after the client's address is ${show(head, length)} where an empty one is due`,
   );
 }
 
-function noMore<F>(frames: readonly F[], length: number, command: string): void {
-  if (frames.length === length) return;
-  throw new ProtocolError(
+/** What is wrong if a command has more frames than so many. */
+function leftOver<F>(
+  frames: readonly F[],
+  length: number,
+  command: string,
+): InvalidMessage | undefined {
+  if (frames.length === length) return undefined;
+  return new InvalidMessage(
     "frames",
     `${command} has ${count(frames.length - length)} left over`,
   );
 }
 
-function unknownCommand(byte: number, who: string, commands: string): ProtocolError {
+function unknownCommand(byte: number, who: string, commands: string): InvalidMessage {
   const hex = byte.toString(16).padStart(2, "0");
-  return new ProtocolError("command", `The command ${hex} is none that ${who} sends: ${commands}`);
+  return new InvalidMessage("command", `The command ${hex} is none that ${who} sends: ${commands}`);
 }
 
 function count(frames: number): string {

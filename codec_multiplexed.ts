@@ -24,7 +24,7 @@ import {
   type Id,
   MULTIPLEXED,
 } from "./commands.ts";
-import { ProtocolError } from "./errors.ts";
+import { InvalidMessage, must } from "./codec_invalid.ts";
 
 /** The length of a control frame. */
 export const CONTROL_LENGTH = 20;
@@ -132,7 +132,7 @@ export interface Refused {
 }
 
 /**
- * What is known of a message that `decodeAtBroker` refused.
+ * What is known of a message that `decodeAtBroker` or `tryDecodeAtBroker` refused.
  *
  * @param frames The frames after the identity.
  * @param reader How to read them.
@@ -151,7 +151,7 @@ export function inspectRefused<F>(frames: readonly F[], reader: FrameReader<F>):
 }
 
 /**
- * As `decodeAtBroker` of `codec.ts`.
+ * As `tryDecodeAtBroker` of `codec.ts`.
  *
  * @param length The length of its first frame, whose beginning is in {@linkcode head}.
  */
@@ -159,10 +159,12 @@ export function decodeAtBroker<F>(
   frames: readonly F[],
   reader: FrameReader<F>,
   length: number,
-): CommandAtBroker<F> {
+): CommandAtBroker<F> | InvalidMessage {
   const side = checkHead(length);
+  if (typeof side !== "number") return side;
   const shapes = side === CLIENT ? SHAPES.broker.client : SHAPES.broker.worker;
   const shape = check(frames, reader, shapes);
+  if (shape instanceof InvalidMessage) return shape;
   const flags = head[FLAGS_AT]!, value = fields.getUint32(VALUE_AT);
   const dialect = MULTIPLEXED;
   const id = shape.id === "zero" ? 0 : readId();
@@ -226,8 +228,8 @@ export function decodeAtClient<F>(
   frames: readonly F[],
   reader: FrameReader<F>,
 ): CommandAtClient<F> {
-  wantSide(readHead(frames, reader), CLIENT);
-  const shape = check(frames, reader, SHAPES.client);
+  must(wantSide(readHead(frames, reader), CLIENT));
+  const shape = must(check(frames, reader, SHAPES.client));
   const flags = head[FLAGS_AT]!;
   const dialect = MULTIPLEXED;
   const id = shape.id === "zero" ? 0 : readId();
@@ -264,8 +266,8 @@ export function decodeAtWorker<F>(
   frames: readonly F[],
   reader: FrameReader<F>,
 ): CommandAtWorker<F> {
-  wantSide(readHead(frames, reader), WORKER);
-  const shape = check(frames, reader, SHAPES.worker);
+  must(wantSide(readHead(frames, reader), WORKER));
+  const shape = must(check(frames, reader, SHAPES.worker));
   const flags = head[FLAGS_AT]!;
   const dialect = MULTIPLEXED;
   const id = shape.id === "zero" ? 0 : readId();
@@ -425,27 +427,28 @@ export function restOf<F>(frames: readonly F[], at: number): F[] {
   return frames.length === at + 1 ? [frames[at]!] : frames.slice(at);
 }
 
-function readHead<F>(frames: readonly F[], reader: FrameReader<F>): number {
-  if (frames.length === 0) throw new ProtocolError("frames", "The message has no frames");
+function readHead<F>(frames: readonly F[], reader: FrameReader<F>): number | InvalidMessage {
+  if (frames.length === 0) return new InvalidMessage("frames", "The message has no frames");
   return checkHead(reader.read(frames[0]!, head));
 }
 
-function checkHead(length: number): number {
+function checkHead(length: number): number | InvalidMessage {
   const side = length >= MAGIC.length ? sideOf() : undefined;
   if (side === undefined) {
-    throw new ProtocolError("header", 'The first frame begins neither "MDPCX1" nor "MDPWX1"');
+    return new InvalidMessage("header", 'The first frame begins neither "MDPCX1" nor "MDPWX1"');
   }
   if (length === CONTROL_LENGTH) return side;
-  throw new ProtocolError(
+  return new InvalidMessage(
     "header",
     `The control frame has ${length} bytes where ${CONTROL_LENGTH} are due`,
   );
 }
 
-function wantSide(side: number, wanted: number): void {
-  if (side === wanted) return;
+/** The side, if it is the wanted one and was found at all. */
+function wantSide(side: number | InvalidMessage, wanted: number): number | InvalidMessage {
+  if (side === wanted || typeof side !== "number") return side;
   const [is, due] = [side, wanted].map((byte) => `"MDP${String.fromCharCode(byte)}X1"`);
-  throw new ProtocolError("header", `The control frame begins ${is} where ${due} is due`);
+  return new InvalidMessage("header", `The control frame begins ${is} where ${due} is due`);
 }
 
 /** Holds the message whose control frame is in `head` against the shape of its command. */
@@ -453,34 +456,34 @@ function check<F>(
   frames: readonly F[],
   reader: FrameReader<F>,
   shapes: Shapes,
-): Shape {
+): Shape | InvalidMessage {
   const byte = head[COMMAND_AT]!, flags = head[FLAGS_AT]!, value = fields.getUint32(VALUE_AT);
   const shape = byte < shapes.length ? shapes[byte] : undefined;
   if (shape === undefined) {
     const known = shapes.flatMap((shape) => shape?.name ?? []).join(", ");
-    throw new ProtocolError(
+    return new InvalidMessage(
       "command",
       `The command ${byte.toString(16).padStart(2, "0")} is not due here: ${known}`,
     );
   }
   const { name } = shape;
   if ((flags & ~shape.flags) !== 0) {
-    throw new ProtocolError(
+    return new InvalidMessage(
       "flags",
       `${name} has the flags ${hex(flags)}, not all of them its own`,
     );
   }
   const hasId = fields.getUint32(ID_AT) !== 0 || fields.getUint32(ID_AT + 4) !== 0;
   if (hasId !== (shape.id === "nonzero")) {
-    throw new ProtocolError("id", hasId ? `${name} has an id` : `${name} has no id`);
+    return new InvalidMessage("id", hasId ? `${name} has an id` : `${name} has no id`);
   }
   if (!fits(value, shape.value)) {
-    throw new ProtocolError("value", `${name} has the value ${value}, which it cannot`);
+    return new InvalidMessage("value", `${name} has the value ${value}, which it cannot`);
   }
   const fixed = 1 + (shape.leading === "none" ? 0 : 1) + (flags & HEADERS ? 1 : 0);
   const most = shape.trailing === "any" ? Infinity : shape.trailing === "one" ? fixed + 1 : fixed;
   if (frames.length < fixed || frames.length > most) {
-    throw new ProtocolError(
+    return new InvalidMessage(
       "frames",
       `${name} has ${frames.length} frames where ${
         most === Infinity ? `${fixed} or more` : most === fixed ? fixed : `${fixed} or ${most}`
@@ -488,7 +491,7 @@ function check<F>(
     );
   }
   if (shape.leading === "service" && reader.read(frames[1]!, NOTHING) === 0) {
-    throw new ProtocolError("service", "The service name is empty");
+    return new InvalidMessage("service", "The service name is empty");
   }
   return shape;
 }

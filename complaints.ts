@@ -66,22 +66,23 @@ export class Complaints {
    * @param now The time in ms.
    * @param log Where it goes, e.g. a logger's `warn`.
    * @param template The message, with `{…}` where a property stands.
-   * @param properties What stands there; a function is asked only if it is logged.
+   * @param properties What stands there. A function, here or there, is asked only if it is logged.
    * @param peer Who it is about, if there are several that it can be.
    */
   log(
     kind: string,
     now: number,
     log: (template: string, properties: Properties) => void,
-    template: string,
+    template: string | (() => string),
     properties: Properties | (() => Properties),
     peer?: string,
   ): void {
     const omitted = this.admit(kind, now, peer);
     if (omitted === undefined) return;
     const shown = typeof properties === "function" ? properties() : properties;
-    if (omitted === 0) return log(template, shown);
-    log(`${template} ({omitted} more like it were left out)`, { ...shown, omitted });
+    const line = typeof template === "function" ? template() : template;
+    if (omitted === 0) return log(line, shown);
+    log(`${line} ({omitted} more like it were left out)`, { ...shown, omitted });
   }
 
   #count(key: string, kind: string, now: number): Count {

@@ -33,8 +33,9 @@ export class Ids<T extends Identified<T>> {
    * @param seed A number that no peer can guess, so that none can have its ids meet in one bucket.
    */
   constructor(seed: number) {
-    this.#low = seed | 1;
-    this.#high = Math.imul(seed, GOLDEN) | 1;
+    // A small seed by itself would leave the highest bits of small ids' products at zero.
+    this.#low = Math.imul(seed, GOLDEN) | 1;
+    this.#high = Math.imul(this.#low, GOLDEN) | 1;
   }
 
   /** How many there are. */

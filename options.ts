@@ -76,6 +76,17 @@ export interface BrokerOptions {
    */
   maxTotalQueueBytes?: number;
   /**
+   * How many requests of one client may wait, for all services together. A client is a connection:
+   * one of RFC 18 that uses a connection for each request has as many of these bounds.
+   * @default {Infinity}
+   */
+  maxClientQueue?: number;
+  /**
+   * How many bytes of body they may have together, counted in the same way.
+   * @default {Infinity}
+   */
+  maxClientQueueBytes?: number;
+  /**
    * How many bytes the body of one message may have, counted in the same way: what has more is
    * dropped. A peer that sends one frame above it is cut off.
    * @default {134217728}
@@ -320,6 +331,8 @@ export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBroke
     maxQueueBytes: count("maxQueueBytes", options.maxQueueBytes, 256 * MIB, 0),
     maxTotalQueue: count("maxTotalQueue", options.maxTotalQueue, 1_000_000, 0),
     maxTotalQueueBytes: count("maxTotalQueueBytes", options.maxTotalQueueBytes, 1024 * MIB, 0),
+    maxClientQueue: count("maxClientQueue", options.maxClientQueue, Infinity, 0),
+    maxClientQueueBytes: count("maxClientQueueBytes", options.maxClientQueueBytes, Infinity, 0),
     maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
     sendHighWaterMark: count("sendHighWaterMark", options.sendHighWaterMark, 100_000, 1, INT_MAX),
     drain: duration("drain", options.drain, 0),

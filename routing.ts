@@ -37,6 +37,7 @@ import { type Dialect, type Id, MAJORTOMO, MULTIPLEXED } from "./commands.ts";
 import type { Refused } from "./codec_multiplexed.ts";
 import { Deadlines } from "./deadlines.ts";
 import {
+  Backlog,
   Client,
   ClientQueue,
   Request,
@@ -89,8 +90,8 @@ export class Routing<B> {
   readonly #clients = new Map<string, Client<B>>();
   /** Multiplexed clients that did not take what they were sent, to be told DISCONNECT. */
   readonly #broken = new Set<string>();
-  /** Queues by client, so that what a client has queued goes when its connection does. */
-  readonly #queuesOf = new Map<string, Set<ClientQueue<B>>>();
+  /** What clients have queued: it is bounded, and goes when their connection does. */
+  readonly #backlogs = new Map<string, Backlog<B>>();
   readonly #deadlines = new Deadlines<Worker<B> | Request<B> | Service<B> | Client<B>>();
   #stopping = false;
   #queued = 0;
@@ -204,6 +205,11 @@ export class Routing<B> {
       (found?.queued ?? 0) + 1 > maxQueue || (found?.queuedBytes ?? 0) + size > maxQueueBytes ||
       this.#queued + 1 > maxTotalQueue || this.#queuedBytes + size > maxTotalQueueBytes
     ) return this.#refuse(client, service, terms, body, "queueFull");
+    const { maxClientQueue, maxClientQueueBytes } = this.#options;
+    const { queued, queuedBytes } = this.#backlogs.get(client) ?? NO_BACKLOG;
+    if (queued + 1 > maxClientQueue || queuedBytes + size > maxClientQueueBytes) {
+      return this.#refuse(client, service, terms, body, "clientQueueFull");
+    }
     const target = found ?? this.#addService(service, now);
     const request = this.#accept(client, target, terms, body, now);
     request.size = size;
@@ -397,7 +403,7 @@ export class Routing<B> {
     // An identity that libzmq made begins with a zero byte and never comes back; one that the
     // peer chose may come back for its replies.
     if (peer.charCodeAt(0) !== 0) return;
-    for (const queue of this.#queuesOf.get(peer) ?? []) {
+    for (const queue of this.#backlogs.get(peer)?.queues ?? []) {
       for (let request; (request = queue.requests.first) !== undefined;) {
         this.#drop(request, "clientGone");
       }
@@ -676,11 +682,14 @@ export class Routing<B> {
     const { service, client } = request;
     let queue = service.queues.get(client);
     if (queue === undefined) {
-      queue = new ClientQueue(client, service);
+      let backlog = this.#backlogs.get(client);
+      if (backlog === undefined) {
+        backlog = new Backlog(client);
+        this.#backlogs.set(client, backlog);
+      }
+      queue = new ClientQueue(backlog, service);
       service.queues.set(client, queue);
-      const queues = this.#queuesOf.get(client);
-      if (queues === undefined) this.#queuesOf.set(client, new Set([queue]));
-      else queues.add(queue);
+      backlog.queues.add(queue);
       if (where === "head") service.turns.unshift(queue);
       else service.turns.push(queue);
     } else if (where === "head") {
@@ -690,6 +699,9 @@ export class Routing<B> {
     if (where === "head") queue.requests.unshift(request);
     else queue.requests.push(request);
     request.queue = queue;
+    const { backlog } = queue;
+    backlog.queued++;
+    backlog.queuedBytes += request.size;
     service.queued++;
     service.queuedBytes += request.size;
     this.#queued++;
@@ -697,9 +709,11 @@ export class Routing<B> {
   }
 
   #dequeue(request: Request<B>): void {
-    const queue = request.queue!, { service } = queue;
+    const queue = request.queue!, { backlog, service } = queue;
     request.queue = undefined;
     queue.requests.remove(request);
+    backlog.queued--;
+    backlog.queuedBytes -= request.size;
     service.queued--;
     service.queuedBytes -= request.size;
     this.#queued--;
@@ -707,9 +721,8 @@ export class Routing<B> {
     if (queue.requests.first !== undefined) return;
     service.turns.remove(queue);
     service.queues.delete(queue.client);
-    const queues = this.#queuesOf.get(queue.client)!;
-    queues.delete(queue);
-    if (queues.size === 0) this.#queuesOf.delete(queue.client);
+    backlog.queues.delete(queue);
+    if (backlog.queues.size === 0) this.#backlogs.delete(backlog.client);
   }
 
   /** Dispatches what is queued for a service while it has workers with room. */
@@ -968,12 +981,15 @@ export class Routing<B> {
   }
 }
 
+const NO_BACKLOG = { queued: 0, queuedBytes: 0 } as const;
+
 /** What an ERROR of the broker's own says. */
 type Notice = [code: number, message: string];
 
 /** What a multiplexed client is told of a refusal, unless by DISCONNECT. */
 const REFUSALS: Readonly<Partial<Record<Refusal, Notice>>> = {
   queueFull: [429, "Too many requests are queued"],
+  clientQueueFull: [429, "Too many requests of this client are queued"],
   stopping: [503, "The broker is stopping"],
   noWorker: [404, "No worker serves this"],
 };

@@ -68,7 +68,24 @@ export class ClientQueue<B> implements Linked<ClientQueue<B>> {
   next: ClientQueue<B> | undefined;
   readonly requests: List<Request<B>> = new List();
 
-  constructor(readonly client: string, readonly service: Service<B>) {}
+  constructor(readonly backlog: Backlog<B>, readonly service: Service<B>) {}
+
+  /** Whose they are. */
+  get client(): string {
+    return this.backlog.client;
+  }
+}
+
+/** All that one client has queued; it is there while there is something. */
+export class Backlog<B> {
+  /** One for each service. */
+  readonly queues: Set<ClientQueue<B>> = new Set();
+  /** How many requests these have. */
+  queued = 0;
+  /** How many bytes those have. */
+  queuedBytes = 0;
+
+  constructor(readonly client: string) {}
 }
 
 /** What a request is sent with, beside its body. */

@@ -84,12 +84,19 @@ export type WorkerEnd = "disconnect" | "gone" | "silent" | "violation" | "full" 
  * Why a request was not accepted.
  *
  * - `queueFull`: too many requests or bytes wait, for the service or in all
+ * - `clientQueueFull`: too many requests or bytes of this client wait
  * - `stopping`: the broker is stopping
  * - `noWorker`: no worker serves it, and it was not to wait (NOWAIT)
  * - `duplicate`: its id is in flight already
  * - `clientFull`: its client had not taken what it was sent, and was told DISCONNECT
  */
-export type Refusal = "queueFull" | "stopping" | "noWorker" | "duplicate" | "clientFull";
+export type Refusal =
+  | "queueFull"
+  | "clientQueueFull"
+  | "stopping"
+  | "noWorker"
+  | "duplicate"
+  | "clientFull";
 
 /**
  * Why a request that was accepted has no answer.
@@ -141,6 +148,8 @@ export interface RoutingOptions {
   maxQueueBytes: number;
   maxTotalQueue: number;
   maxTotalQueueBytes: number;
+  maxClientQueue: number;
+  maxClientQueueBytes: number;
 }
 
 /** What was counted since the start. */
@@ -215,7 +224,14 @@ export function newCounters(): RoutingCounters {
     answered: 0,
     errors: 0,
     partials: 0,
-    refused: { queueFull: 0, stopping: 0, noWorker: 0, duplicate: 0, clientFull: 0 },
+    refused: {
+      queueFull: 0,
+      clientQueueFull: 0,
+      stopping: 0,
+      noWorker: 0,
+      duplicate: 0,
+      clientFull: 0,
+    },
     expired: 0,
     dispatched: 0,
     recovered: 0,

@@ -107,6 +107,17 @@ Default: 3.`,
       description: message`The same in bytes. Default: 1GiB.`,
     }),
   ),
+  maxClientQueue: optional(
+    option("--max-client-queue", VALUES.maxClientQueue, {
+      description: message`Let so many requests of one client wait, for all services together. \
+Default: as many as the others allow.`,
+    }),
+  ),
+  maxClientQueueBytes: optional(
+    option("--max-client-queue-bytes", VALUES.maxClientQueueBytes, {
+      description: message`The same in bytes. Default: as many as the others allow.`,
+    }),
+  ),
   maxMessageSize: optional(
     option("--max-message-size", VALUES.maxMessageSize, {
       description: message`Take messages of at most so many bytes. Default: 128MiB.`,

@@ -50,6 +50,8 @@ export const VALUES = {
   maxQueueBytes: byteSize(0),
   maxTotalQueue: count(0),
   maxTotalQueueBytes: byteSize(0),
+  maxClientQueue: count(0),
+  maxClientQueueBytes: byteSize(0),
   maxMessageSize: byteSize(1),
   drain: duration(0),
   http: httpAddress(),

@@ -223,6 +223,8 @@ const SCHEMA = v.strictObject({
   maxQueueBytes: v.optional(as(VALUES.maxQueueBytes)),
   maxTotalQueue: v.optional(as(VALUES.maxTotalQueue)),
   maxTotalQueueBytes: v.optional(as(VALUES.maxTotalQueueBytes)),
+  maxClientQueue: v.optional(as(VALUES.maxClientQueue)),
+  maxClientQueueBytes: v.optional(as(VALUES.maxClientQueueBytes)),
   maxMessageSize: v.optional(as(VALUES.maxMessageSize)),
   drain: v.optional(as(VALUES.drain)),
   http: v.optional(as(VALUES.http)),

@@ -72,20 +72,28 @@ export async function runTop(options: Common & { interval: number }): Promise<nu
   const ended = Promise.withResolvers<number>();
   stop.signal.addEventListener("abort", () => ended.resolve(stop.exitCode!));
 
+  // Before the screen is taken and until it is given back: by default these signals would end the
+  // process with the terminal as it is then.
+  using _ends = listen(SIGNALS.map(([name, code]) => [name, () => ended.resolve(code)]));
   using screen = new Screen();
   const top = new Top(screen, (brokers(options) ?? [DEFAULT_ENDPOINT]).join(" "), first);
-  const listeners = [
-    ["SIGWINCH", () => top.draw()] as const,
-    ...SIGNALS.map(([name, code]) => [name, () => ended.resolve(code)] as const),
-  ];
-  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
+  using _resizes = listen([["SIGWINCH", () => top.draw()]]);
   const watching = setInterval(() => void top.update(client), options.interval);
   try {
     return await Promise.race([ended.promise, keys(screen, top)]);
   } finally {
     clearInterval(watching);
-    for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
   }
+}
+
+/** Listens to signals until it is disposed of. */
+function listen(listeners: readonly (readonly [Deno.Signal, () => void])[]): Disposable {
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
+  return {
+    [Symbol.dispose]() {
+      for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
+    },
+  };
 }
 
 async function keys(screen: Screen, top: Top): Promise<number> {

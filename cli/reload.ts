@@ -22,6 +22,8 @@ const LIVE = [
   "maxQueueBytes",
   "maxTotalQueue",
   "maxTotalQueueBytes",
+  "maxClientQueue",
+  "maxClientQueueBytes",
   "drain",
 ] as const satisfies readonly (keyof LiveBrokerOptions & keyof Settings)[];
 

@@ -77,11 +77,13 @@ export class Screen implements Disposable {
     globalThis.removeEventListener("unload", this.#giveBack);
     globalThis.removeEventListener("error", this.#giveBack);
     globalThis.removeEventListener("unhandledrejection", this.#giveBack);
-    try {
-      put(LEAVE);
-      Deno.stdin.setRaw(false);
-    } catch {
-      // The terminal is gone.
+    // Each for itself: a terminal that takes no more text can have its modes back even so.
+    for (const part of [() => Deno.stdin.setRaw(false), () => put(LEAVE)]) {
+      try {
+        part();
+      } catch {
+        // The terminal is gone.
+      }
     }
   }
 }

@@ -3,8 +3,10 @@
 
 import assert from "node:assert/strict";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
+import type { DialectName } from "../broker.ts";
 import { Socket } from "../zmq/socket.ts";
 import { BrokerProcess, Program } from "./broker_process.ts";
+import { control } from "./hostile.ts";
 import { assertFrames, bytes, type RawFrame, RawSocket, show } from "./raw.ts";
 import {
   assertAddsUp,
@@ -140,28 +142,41 @@ class Deaf implements AsyncDisposable {
   }
 }
 
-Deno.test("a client that never reads loses its replies, and others do not wait", async () => {
-  await using stage = new Stage({ sendHighWaterMark: 20, linger: 0 });
-  const worker = await stage.worker("w", "big"), client = stage.peer("c");
-  await using greedy = new Deaf(stage, "greedy");
-  const big = new Uint8Array(2 ** 18);
-  // As many as the kernel's buffers, libzmq's and the broker's will not hold.
-  let asked = 0;
-  while (stage.broker.stats().dropped.clientFull === 0) {
-    assert.ok(++asked < 2_000, "nothing was ever dropped");
-    assert.ok(greedy.send(C, C_REQUEST, "big", "x"));
-    await worker.expect(W, REQUEST, "greedy", "", "x");
-    worker.send(W, FINAL, "greedy", "", big);
-    // The polite one's turn comes with each of the greedy one's.
-    client.send(C, C_REQUEST, "big", `${asked}`);
-    await worker.expect(W, REQUEST, "c", "", `${asked}`);
-    worker.send(W, FINAL, "c", "", `${asked}`);
-    await client.expect(C, C_FINAL, "big", `${asked}`);
-  }
-  const { answered, dropped, workers } = stage.broker.stats();
-  assert.equal(answered + dropped.clientFull, 2 * asked);
-  assert.deepEqual([dropped.clientFull, workers.waiting], [1, 1]);
-});
+/** A request of the n-th time, as each client writes it. */
+const ASKING: Record<DialectName, (service: string, n: number) => RawFrame[]> = {
+  rfc: (service) => [C, C_REQUEST, service, "x"],
+  majortomo: (service) => ["", C, [2], service, "x"],
+  multiplexed: (service, n) => [
+    control("MDPCX1", { command: 1, id: n.toString(16).padStart(16, "0") }),
+    service,
+    "x",
+  ],
+};
+
+for (const [dialect, asking] of Object.entries(ASKING)) {
+  Deno.test(`${dialect}: a client that never reads loses its replies, and others do not wait`, async () => {
+    await using stage = new Stage({ sendHighWaterMark: 20, linger: 0 });
+    const worker = await stage.worker("w", "big"), client = stage.peer("c");
+    await using greedy = new Deaf(stage, "greedy");
+    const big = new Uint8Array(2 ** 18);
+    // As many as the kernel's buffers, libzmq's and the broker's will not hold.
+    let asked = 0;
+    while (stage.broker.stats().dropped.clientFull === 0) {
+      assert.ok(++asked < 2_000, "nothing was ever dropped");
+      assert.ok(greedy.send(...asking("big", asked)));
+      await worker.expect(W, REQUEST, "greedy", "", "x");
+      worker.send(W, FINAL, "greedy", "", big);
+      // The polite one's turn comes with each of the greedy one's.
+      client.send(C, C_REQUEST, "big", `${asked}`);
+      await worker.expect(W, REQUEST, "c", "", `${asked}`);
+      worker.send(W, FINAL, "c", "", `${asked}`);
+      await client.expect(C, C_FINAL, "big", `${asked}`);
+    }
+    const { answered, dropped, workers } = stage.broker.stats();
+    assert.equal(answered + dropped.clientFull, 2 * asked);
+    assert.deepEqual([dropped.clientFull, workers.waiting], [1, 1]);
+  });
+}
 
 Deno.test("a client that never reads gets `mmi.*` answers as far as they fit, and others do not wait", async () => {
   await using stage = new Stage({ sendHighWaterMark: 5, linger: 0 });
@@ -183,33 +198,49 @@ Deno.test("a client that never reads gets `mmi.*` answers as far as they fit, an
   await stage.assertServes();
 });
 
-Deno.test("a worker that never reads is given up when it does not take what it is sent", async () => {
-  await using stage = new Stage({ sendHighWaterMark: 3, linger: 0, maxAttempts: 1_000 });
-  await using sink = new Deaf(stage, "sink");
-  const client = stage.peer("c"), big = new Uint8Array(2 ** 18);
-  // It answers what it does not read: its client is known, and chose its address.
-  sink.send(W, READY, "big");
-  await stage.until("registered", (stats) => stats.workers.registered === 1);
-  let asked = 0;
-  while (stage.broker.stats().workers.left.full === 0) {
-    assert.ok(++asked < 2_000, "it was never given up");
-    const { dispatched } = stage.broker.stats();
-    client.send(C, C_REQUEST, "big", big);
-    await stage.until(
-      "dispatched or given up",
-      (stats) => stats.dispatched > dispatched || stats.workers.left.full > 0,
-    );
-    if (stage.broker.stats().workers.left.full > 0) break;
-    sink.send(W, FINAL, "c", "", "y");
+/** How each worker registers, and answers the n-th request that it gets, of the client "c". */
+const WORKING: Record<DialectName, { ready: RawFrame[]; final: (n: number) => RawFrame[] }> = {
+  rfc: { ready: [W, READY, "big"], final: () => [W, FINAL, "c", "", "y"] },
+  majortomo: { ready: ["", W, READY, "big"], final: () => ["", W, FINAL, "c", "", "y"] },
+  multiplexed: {
+    ready: [control("MDPWX1", { command: 1, id: "0".repeat(16), value: 1 }), "big"],
+    // The first tokens of a broker are 1, 2, 3 and so on.
+    final: (n) => [
+      control("MDPWX1", { command: 4, id: n.toString(16).padStart(16, "0") }),
+      "y",
+    ],
+  },
+};
+
+for (const [dialect, { ready, final }] of Object.entries(WORKING)) {
+  Deno.test(`${dialect}: a worker that never reads is given up when it does not take what it is sent`, async () => {
+    await using stage = new Stage({ sendHighWaterMark: 3, linger: 0, maxAttempts: 1_000 });
+    await using sink = new Deaf(stage, "sink");
+    const client = stage.peer("c"), big = new Uint8Array(2 ** 18);
+    // It answers what it does not read: what it would need of that is known.
+    sink.send(...ready);
+    await stage.until("registered", (stats) => stats.workers.registered === 1);
+    let asked = 0;
+    while (stage.broker.stats().workers.left.full === 0) {
+      assert.ok(++asked < 200, "it was never given up");
+      const { dispatched } = stage.broker.stats();
+      client.send(C, C_REQUEST, "big", big);
+      await stage.until(
+        "dispatched or given up",
+        (stats) => stats.dispatched > dispatched || stats.workers.left.full > 0,
+      );
+      if (stage.broker.stats().workers.left.full > 0) break;
+      sink.send(...final(asked));
+      await client.expect(C, C_FINAL, "big", "y");
+    }
+    const worker = stage.peer("w");
+    worker.send(W, READY, "big");
+    await worker.expect(W, REQUEST, "c", "", big);
+    worker.send(W, FINAL, "c", "", "y");
     await client.expect(C, C_FINAL, "big", "y");
-  }
-  const worker = stage.peer("w");
-  worker.send(W, READY, "big");
-  await worker.expect(W, REQUEST, "c", "", big);
-  worker.send(W, FINAL, "c", "", "y");
-  await client.expect(C, C_FINAL, "big", "y");
-  await stage.assertServes();
-});
+    await stage.assertServes();
+  });
+}
 
 Deno.test("`close` ends with the linger when a peer does not take what it was sent", async () => {
   await using program = await BrokerProcess.start({ linger: 200 });

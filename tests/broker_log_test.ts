@@ -1,11 +1,14 @@
-// What the broker's log says while peers misbehave: about each, a little, and nothing at their length.
+// What the log says while peers misbehave, the broker's and that of a client or worker whose broker
+// does: about each, a little, and nothing at their length.
 
 import assert from "node:assert/strict";
 import { configure, getTextFormatter, type LogRecord, reset } from "@logtape/logtape";
-import { anyMessage, corpus } from "./hostile.ts";
+import { Client } from "../client.ts";
+import { Worker } from "../worker.ts";
+import { anyMessage, control, corpus } from "./hostile.ts";
 import { Random } from "./random.ts";
-import { bytes } from "./raw.ts";
-import { C, C_REQUEST, FINAL, READY, Stage, W } from "./stage.ts";
+import { bytes, type RawFrame, RawSocket } from "./raw.ts";
+import { C, C_REQUEST, FINAL, READY, REQUEST, Stage, W } from "./stage.ts";
 
 const format = getTextFormatter({ timestamp: "none" });
 
@@ -50,12 +53,17 @@ Deno.test("no line is long, or does anything to a terminal, whatever peers send"
     }
   });
   assert.ok(lines.length > 20, `${lines.length} lines`);
+  assertHarmless(lines);
+});
+
+/** That no line grows with what a peer sends, or does anything to a terminal. */
+function assertHarmless(lines: readonly string[]): void {
   for (const line of lines) {
     assert.ok(line.length < 600, `a line of ${line.length} characters: ${line.slice(0, 200)}`);
     // deno-lint-ignore no-control-regex -- they are what is looked for
     assert.doesNotMatch(line.trimEnd(), /[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]/);
   }
-});
+}
 
 Deno.test("a peer that floods is told of a few times a second, and does not silence what is said of another", async () => {
   const { lines, seconds } = await logged(async (lines) => {
@@ -92,6 +100,68 @@ Deno.test("a crowd of peers that misbehave is told of at a bounded rate", async 
   const told = lines.filter((line) => line.includes("Dropped a message")).length;
   assert.ok(told >= 50 && told <= 50 * (seconds + 1), `${told} lines in ${seconds} s`);
 });
+
+/** What a broker should not send, of several kinds. */
+const NASTY: RawFrame[][] = [
+  ["\x1b[2J\u202e"],
+  ["x".repeat(60_000)],
+  ["", "\r\nfake line"],
+  [W, [9], "\x1b[2J"],
+  [C, "\x1b[2J\x07", "x".repeat(60_000)],
+  [control("MDPWX1", { command: 99 })],
+  [control("MDPCX1", { command: 99 }), "\x1b"],
+];
+const ROUNDS = 100;
+
+for (const dialect of ["rfc", "majortomo", "multiplexed"] as const) {
+  Deno.test(`${dialect}: a worker tells of a broker that misbehaves a few times a second, in short`, async () => {
+    const { lines, seconds } = await logged(async () => {
+      await using router = RawSocket.router();
+      await using worker = new Worker({ broker: router.endpoint, service: "echo", dialect });
+      worker.serve((request) => request.frames);
+      const [address] = await router.receive();
+      for (let i = 0; i < ROUNDS; i++) {
+        for (const message of NASTY) router.send(address!, ...message);
+      }
+      // What comes after them is still taken.
+      const delimiter = dialect === "majortomo" ? [""] : [];
+      if (dialect === "multiplexed") {
+        router.send(address!, control("MDPWX1", { command: 2 }), "x");
+      } else router.send(address!, ...delimiter, W, REQUEST, "c", "", "x");
+      const answer = await router.receive();
+      assert.equal(new TextDecoder().decode(answer.at(-1)), "x");
+    });
+    assertHarmless(lines);
+    assertFew(lines, /Dropped a message of/, seconds);
+  });
+}
+
+Deno.test("multiplexed: a client tells of a broker that misbehaves a few times a second, in short", async () => {
+  const { lines, seconds } = await logged(async () => {
+    await using router = RawSocket.router();
+    await using client = new Client({ broker: router.endpoint, dialect: "multiplexed" });
+    const call = client.request("echo", "x");
+    const [address, head] = await router.receive();
+    for (let i = 0; i < ROUNDS; i++) {
+      for (const message of NASTY) router.send(address!, ...message);
+    }
+    const final = head!.slice();
+    final[6] = 3;
+    final.fill(0, 16);
+    router.send(address!, final, "y");
+    assert.equal((await call).text(), "y");
+  });
+  assertHarmless(lines);
+  assertFew(lines, /Dropped an invalid message/, seconds);
+});
+
+/** That there are some, and no more than 5 a second of each kind. */
+function assertFew(lines: readonly string[], pattern: RegExp, seconds: number): void {
+  const count = lines.filter((line) => pattern.test(line)).length;
+  const most = 5 * NASTY.length * (seconds + 1);
+  assert.ok(count > 0 && count <= most, `${count} lines in ${seconds} s: ${lines.slice(0, 5)}`);
+  assert.ok(most < ROUNDS * NASTY.length, "it took too long to show anything");
+}
 
 function hexOf(name: string): string {
   return [...bytes(name)].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { Broker, type BrokerStats } from "../broker.ts";
+import { control } from "./hostile.ts";
 import { assertFrames, bytes, RawSocket } from "./raw.ts";
 import {
   assertAddsUp,
@@ -221,6 +222,27 @@ Deno.test("requests are refused when `maxTotalQueueBytes` wait in all", async ()
   await fence(client);
   const { queued, queuedBytes, refused } = stage.broker.stats();
   assert.deepEqual([queued, queuedBytes, refused.queueFull], [2, 1_000, 1]);
+});
+
+Deno.test("a client that has `maxClientQueue` waiting is refused, in every dialect, and others are not", async () => {
+  await using stage = new Stage({ maxClientQueue: 2, maxClientQueueBytes: 1_000 });
+  const ask = (id: string) => control("MDPCX1", { command: 1, id });
+  const own = stage.peer("rfc"), theirs = stage.peer("majortomo"), many = stage.peer("x");
+  for (let i = 0; i < 4; i++) own.send(C, C_REQUEST, `service ${i}`, "x");
+  for (let i = 0; i < 4; i++) theirs.send("", C, [2], "service 0", new Uint8Array(501));
+  for (let i = 1; i <= 3; i++) many.send(ask(`000000000000000${i}`), "service 0", "x");
+  // Only who speaks a dialect with errors is told.
+  await many.expect(
+    control("MDPCX1", { command: 4, id: "0000000000000003", value: 429 }),
+    "Too many requests of this client are queued",
+  );
+  await fence(own);
+  await stage.until("all came", ({ received }) => received.request >= 11);
+  const { queued, refused } = stage.broker.stats();
+  assert.deepEqual([queued, refused.clientQueueFull, refused.queueFull], [5, 6, 0]);
+  const other = stage.peer("other"), worker = await stage.worker("w", "service 9");
+  other.send(C, C_REQUEST, "service 9", "x");
+  await worker.expect(W, REQUEST, "other", "", "x");
 });
 
 Deno.test("nothing is queued, but waiting workers are used, when `maxQueue` is 0", async () => {

@@ -49,6 +49,8 @@ Deno.test("`parseConfig` takes every option of the command line when it has its 
     maxQueueBytes: 1,
     maxTotalQueue: 1,
     maxTotalQueueBytes: 1,
+    maxClientQueue: 1,
+    maxClientQueueBytes: 1,
     maxMessageSize: 1,
     drain: 1_000,
     http: { hostname: "127.0.0.1", port: 9090 },
@@ -168,8 +170,8 @@ heartbeat-interval?",
     "drain: 1\nconfig: other.yaml",
     'x.yaml:2: config: Unknown option with the value "other.yaml", expected one of bind-url, \
 heartbeat-interval, heartbeat-timeout, busy-worker-timeout, request-expiry, max-attempts, \
-max-queue, max-queue-bytes, max-total-queue, max-total-queue-bytes, max-message-size, drain, \
-http, gateway, gateway-origin, log-format, verbose, debug, logging',
+max-queue, max-queue-bytes, max-total-queue, max-total-queue-bytes, max-client-queue, \
+max-client-queue-bytes, max-message-size, drain, http, gateway, gateway-origin, log-format, verbose, debug, logging',
   ],
   [
     "bind-url: [tcp://*:1, 5555]",

@@ -110,7 +110,9 @@ for (
     `\`mdp top\` ends with ${expected} by ${signal} and leaves the terminal as it was`,
     async (stage, folder) => {
       await using terminal = top(stage.endpoint, folder);
-      await terminal.until(/q quit/);
+      // From the first moment on: as soon as it has the screen, before anything is drawn.
+      // deno-lint-ignore no-control-regex -- the screen is taken by it
+      await terminal.until(/\x1b\[\?1049h/);
       Deno.kill(Number(await Deno.readTextFile(`${folder}/pid`)), signal);
       const { code, shown } = await terminal.ended();
       assert.equal(code, expected);

@@ -12,13 +12,17 @@ import {
   DIALECTS,
   encode,
   type FrameReader,
+  InvalidMessage,
   MAJORTOMO,
   ProtocolError,
   type ProtocolErrorKind,
   RFC,
   RFC_REQ,
+  tryDecodeAtBroker,
   WORKER_HEADER,
 } from "../codec.ts";
+import { anyMessage, corpus } from "./hostile.ts";
+import { Random } from "./random.ts";
 import { assertFrames, bytes, type RawFrame } from "./raw.ts";
 
 type Decode = (frames: readonly Uint8Array[]) => Command;
@@ -595,6 +599,26 @@ Deno.test("`decode` throws nothing but `ProtocolError`, whatever the frames are"
     }),
     { numRuns: 2_000 },
   );
+});
+
+Deno.test("`tryDecodeAtBroker` returns what `decodeAtBroker` returns or throws, and throws nothing", () => {
+  let valid = 0, invalid = 0;
+  const check = (frames: Uint8Array[]) => {
+    const found = tryDecodeAtBroker(frames, BYTES);
+    if (found instanceof InvalidMessage) {
+      invalid++;
+      return assertRefused(() => decodeAtBroker(frames), found.kind, found.message);
+    }
+    valid++;
+    assert.deepEqual(found, decodeAtBroker(frames));
+  };
+  for (const message of corpus("broker")) check(message.map(bytes));
+  for (const [, frames] of REFUSED_AT_BROKER) check(frames.map(bytes));
+  fc.assert(
+    fc.property(fc.nat(), (seed) => check(anyMessage(new Random(seed), "broker").map(bytes))),
+    { numRuns: 300 },
+  );
+  assert.ok(valid > 20 && invalid > 100, `${valid} valid, ${invalid} invalid`);
 });
 
 /** Frames that are not bytes, and notice being read. */

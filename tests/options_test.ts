@@ -38,6 +38,8 @@ Deno.test("`resolveBrokerOptions` fills in the defaults", () => {
     maxQueueBytes: 256 * MIB,
     maxTotalQueue: 1_000_000,
     maxTotalQueueBytes: 1024 * MIB,
+    maxClientQueue: Infinity,
+    maxClientQueueBytes: Infinity,
     maxMessageSize: 128 * MIB,
     sendHighWaterMark: 100_000,
     drain: 0,

@@ -143,9 +143,9 @@ export class RawSocket {
   }
 
   /** The next message that is not a worker's or broker's HEARTBEAT, with or without delimiter. */
-  async receiveButHeartbeats(): Promise<Uint8Array[]> {
+  async receiveButHeartbeats(patience = PATIENCE): Promise<Uint8Array[]> {
     for (;;) {
-      const message = await this.receive();
+      const message = await this.receive(patience);
       const last = message.at(-1)!, header = message.at(-2);
       const isHeartbeat = header !== undefined && last.length === 1 && last[0] === 5 &&
         new TextDecoder().decode(header) === "MDPW02";

@@ -117,6 +117,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** How often a request may be given to workers. */
 const MAX_ATTEMPTS = 2;
+/** How many requests of a client may wait. */
+const MAX_CLIENT_QUEUE = 4;
 
 /** What is known of a request beside routing: what must come of it, and what may not. */
 interface Asked {
@@ -133,7 +135,12 @@ interface Asked {
 
 /** Plays a history and holds the promises after every step. */
 class Model {
-  readonly harness = new Harness({ maxQueue: 6, maxTotalQueue: 9, maxAttempts: MAX_ATTEMPTS });
+  readonly harness = new Harness({
+    maxQueue: 6,
+    maxTotalQueue: 9,
+    maxClientQueue: MAX_CLIENT_QUEUE,
+    maxAttempts: MAX_ATTEMPTS,
+  });
   readonly #asked = new Map<string, Asked>();
   /** Multiplexed requests that may be answered, as CLIENT/ID. */
   readonly #open = new Set<string>();
@@ -174,7 +181,22 @@ class Model {
     if (id !== 0) this.#open.add(`${client}/${id}`);
     const body = [name];
     harness.held.add(body);
+    const { counters } = harness.routing;
+    const { refused: { clientQueueFull }, dispatched } = counters, before = this.#queuedOf(client);
     harness.routing.request(client, service, terms, body, harness.now);
+    const refused = counters.refused.clientQueueFull - clientQueueFull;
+    if (refused > 0) assert.ok(before >= MAX_CLIENT_QUEUE, `${name} is refused, ${before} wait`);
+    else if (counters.dispatched === dispatched && this.#queuedOf(client) > before) {
+      assert.ok(before < MAX_CLIENT_QUEUE, `${name} is queued, though ${before} wait`);
+    }
+  }
+
+  #queuedOf(client: string): number {
+    let queued = 0;
+    for (const { queues } of this.harness.routing.services.values()) {
+      queued += [...queues.get(client)?.requests ?? []].length;
+    }
+    return queued;
   }
 
   play(step: Step): void {

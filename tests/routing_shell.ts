@@ -33,6 +33,8 @@ export const OPTIONS: RoutingOptions = {
   maxQueueBytes: 10_000,
   maxTotalQueue: 150,
   maxTotalQueueBytes: 15_000,
+  maxClientQueue: Infinity,
+  maxClientQueueBytes: Infinity,
 };
 
 /** Plays the shell, and speaks for peers with as few words as the tests want. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { MAJORTOMO, RFC } from "../codec.ts";
 import type { RoutingOptions } from "../routing.ts";
-import { Harness } from "./routing_shell.ts";
+import { Harness, OPTIONS } from "./routing_shell.ts";
 
 /** The state of the worker w1 when something comes from it. */
 type State = "waiting" | "busy" | "unknown";
@@ -386,6 +386,46 @@ Deno.test("Routing refuses what is over a bound of the queues, and says so", () 
     );
     harness.assertNothingLost();
   }
+});
+
+Deno.test("Routing refuses what is over a client's own bound, and not what others ask", () => {
+  const rows: [Partial<RoutingOptions>, services: string[], accepted: number][] = [
+    [{ maxClientQueue: 3 }, ["a", "a", "a", "a", "a"], 3],
+    [{ maxClientQueue: 3 }, ["a", "b", "c", "d", "e"], 3],
+    [{ maxClientQueueBytes: 20 }, ["a", "b", "a"], 2],
+    [{ maxClientQueue: 0 }, ["a"], 0],
+  ];
+  for (const [options, services, accepted] of rows) {
+    const harness = new Harness(options), { counters } = harness.routing;
+    for (const service of services) harness.request("c1", service, "ten bytes!");
+    assert.equal(counters.accepted, accepted, JSON.stringify(options));
+    assert.equal(counters.refused.clientQueueFull, services.length - accepted);
+    assert.equal(counters.refused.queueFull, 0);
+    if (accepted === 0) continue;
+    harness.request("c2", "a", "ten bytes!");
+    assert.equal(counters.accepted, accepted + 1, "another has a bound of its own");
+    // What has left the queue no longer counts, however it left.
+    harness.ready("w1", "a");
+    harness.request("c1", "a", "ten bytes!");
+    assert.equal(counters.accepted, accepted + 2, "one was dispatched");
+    harness.gone("w1");
+    harness.pass(OPTIONS.requestExpiry);
+    harness.request("c1", "a", "ten bytes!");
+    assert.equal(counters.accepted, accepted + 3, "all have expired");
+    harness.assertNothingLost();
+  }
+});
+
+Deno.test("Routing recovers a request beyond its client's bound, which holds for what comes", () => {
+  const harness = new Harness({ maxClientQueue: 1 });
+  harness.ready("w1", "echo");
+  harness.request("c1", "echo", "r1");
+  harness.request("c1", "echo", "r2");
+  harness.disconnect("w1");
+  assert.equal(harness.routing.queued, 2);
+  harness.request("c1", "echo", "r3");
+  assert.deepEqual(harness.routing.counters.refused.clientQueueFull, 1);
+  harness.assertNothingLost();
 });
 
 Deno.test("Routing accepts a request beyond the bounds when a worker waits for it", () => {

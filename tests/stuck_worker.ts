@@ -11,6 +11,7 @@ const [endpoint, service] = Deno.args as [string, string];
 const worker = RawSocket.dealer(endpoint);
 worker.send("MDPW02", [1], service);
 console.log("ready");
-const request = await worker.receiveButHeartbeats();
+// Who started it knows how long that may take.
+const request = await worker.receiveButHeartbeats(3_600_000);
 console.log(new TextDecoder().decode(request.at(-1)));
 // The socket keeps the process alive.

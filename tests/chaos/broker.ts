@@ -6,12 +6,14 @@
  * @module
  */
 
-import { Broker, type BrokerStats } from "../../broker.ts";
+import { Broker, type BrokerStats, type DialectName } from "../../broker.ts";
 import { linesOf } from "./lines.ts";
 
 /** What the broker says of itself. */
 export interface BrokerState {
   stats: BrokerStats;
+  /** How many workers are registered, by what they speak. */
+  registered: Record<DialectName, number>;
   /** Memory in use by the process, in bytes. */
   rss: number;
   /** Open file descriptors. */
@@ -47,8 +49,11 @@ if (import.meta.main) {
   console.log("ready");
   for await (const _ of linesOf(Deno.stdin.readable)) {
     collect();
+    const registered = { rfc: 0, majortomo: 0, multiplexed: 0 };
+    for (const { dialect } of broker.workers()) registered[dialect]++;
     const state: BrokerState = {
       stats: broker.stats(),
+      registered,
       rss: Deno.memoryUsage().rss,
       descriptors: descriptorsOf("self"),
     };

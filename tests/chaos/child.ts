@@ -16,6 +16,7 @@ export class Child implements AsyncDisposable {
   readonly #lines: string[] = [];
   #more = Promise.withResolvers<void>();
   #over = false;
+  #ending = false;
   #frozen = false;
   readonly #read: Promise<void>;
 
@@ -32,9 +33,9 @@ export class Child implements AsyncDisposable {
     this.#read = this.#readLines();
   }
 
-  /** Whether it has ended, or is stopped by SIGSTOP. */
+  /** Whether it has ended or was told to, or is stopped by SIGSTOP. */
   get isAway(): boolean {
-    return this.#over || this.#frozen;
+    return this.#over || this.#ending || this.#frozen;
   }
 
   /** Its number. */
@@ -86,6 +87,7 @@ export class Child implements AsyncDisposable {
 
   /** Sends a signal and waits for the end. */
   async kill(signal: Deno.Signal = "SIGKILL"): Promise<void> {
+    this.#ending = true;
     this.thaw();
     try {
       this.#process.kill(signal);

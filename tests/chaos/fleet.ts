@@ -34,7 +34,7 @@ const BROKER_OPTIONS = {
 };
 
 /** What workers speak, one after the other. */
-const DIALECTS = ["rfc", "majortomo", "multiplexed", "auto"] as const;
+export const DIALECTS = ["rfc", "majortomo", "multiplexed", "auto"] as const;
 
 /** All processes. */
 export class Fleet implements AsyncDisposable {

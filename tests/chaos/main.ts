@@ -25,7 +25,7 @@ import {
 } from "../../cli/command_line.ts";
 import { anySeed } from "../random.ts";
 import { Child } from "./child.ts";
-import { measureFlood } from "./flood.ts";
+import { type Kept, measureFlood, median } from "./flood.ts";
 import { measureKills } from "./kills.ts";
 import { runChaos } from "./run.ts";
 
@@ -105,11 +105,6 @@ async function wearDown(seed: number): Promise<string[]> {
   return broken;
 }
 
-const DISTURBANCES = {
-  garbage: "that sends garbage as fast as it can",
-  deaf: "that asks as fast as it can and never reads",
-};
-
 async function measure(): Promise<void> {
   const times = await measureKills(KILLS);
   const at = (share: number) => times[Math.ceil(share * times.length) - 1]!.toFixed(1);
@@ -117,14 +112,18 @@ async function measure(): Promise<void> {
     `SIGKILL of a busy worker to its request at another, ${times.length} times: ` +
       `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms`,
   );
-  const { undisturbed, ...disturbed } = await measureFlood();
-  console.log(`a pair undisturbed: ${undisturbed.toFixed()} requests/s`);
-  for (const [how, rate] of Object.entries(disturbed)) {
-    const share = (100 * rate / undisturbed).toFixed();
+  const { undisturbed, kept } = await measureFlood();
+  console.log(`a pair undisturbed: ${undisturbed.toFixed()} requests/s; it keeps`);
+  for (const [flood, rounds] of Object.entries(kept)) {
+    const share = (of: (kept: Kept) => number) => {
+      const all = rounds.map((each) => 100 * of(each));
+      return `${median(all).toFixed()} % (${Math.min(...all).toFixed()} to ${
+        Math.max(...all).toFixed()
+      })`;
+    };
     console.log(
-      `beside a peer ${
-        DISTURBANCES[how as keyof typeof DISTURBANCES]
-      }: ${rate.toFixed()} requests/s, ${share} %`,
+      `beside a flood of ${flood}: ${share(({ here }) => here)}, ` +
+        `beside the same to another broker: ${share(({ elsewhere }) => elsewhere)}`,
     );
   }
 }

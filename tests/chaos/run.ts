@@ -9,7 +9,7 @@ import { assertAddsUp } from "../stage.ts";
 import type { BrokerState } from "./broker.ts";
 import type { Tally } from "./clients.ts";
 import { Faults } from "./faults.ts";
-import { Fleet, type Size } from "./fleet.ts";
+import { DIALECTS, Fleet, type Size } from "./fleet.ts";
 import { CONCURRENCY } from "./worker.ts";
 
 /** What a run is made with. */
@@ -45,7 +45,7 @@ export async function runChaos(options: RunOptions): Promise<string[]> {
   const random = new Random(seed);
   const broken: string[] = [];
   await using fleet = await Fleet.start(options, random.fork());
-  const registrations = await untilIdle(fleet, options.workers);
+  const atFirst = await untilIdle(fleet, options.workers);
   await fleet.startClients();
   await pause(Math.min(5, seconds / 5) * 1_000);
   await fleet.pause();
@@ -79,7 +79,7 @@ export async function runChaos(options: RunOptions): Promise<string[]> {
   await Promise.all(fleet.vanishing.map((clients) => clients.kill()));
   const last = await untilIdle(fleet, options.workers);
   log(`after:  ${show(last)}`);
-  broken.push(...judge(before, registrations, last));
+  broken.push(...judge(options.workers, before, atFirst, last));
 
   log(`faults: ${[...faults.done].map(([what, times]) => `${what} ${times}`).join(", ")}`);
   log(`requests: ${total(tallies)}`);
@@ -90,24 +90,36 @@ export async function runChaos(options: RunOptions): Promise<string[]> {
 async function untilIdle(fleet: Fleet, workers: number): Promise<BrokerState> {
   for (const end = performance.now() + PATIENCE;;) {
     const state = await fleet.state();
-    const { queued, inFlight, workers: { registered } } = state.stats;
-    const idle = queued + inFlight === 0 && registered === expected(workers);
+    const { queued, inFlight } = state.stats;
+    const idle = queued + inFlight === 0 && areAllThere(workers, state);
     if (idle || performance.now() > end) return state;
     await pause(100);
   }
 }
 
-/** How many registrations so many worker processes have: a multiplexed one has one. */
-function expected(workers: number): number {
-  let count = 0;
-  // In the order in which the fleet gives out the dialects: RFC 18, majortomo's, twice ours.
-  for (let i = 0; i < workers; i++) count += i % 4 < 2 ? CONCURRENCY : 1;
-  return count;
+/**
+ * Whether so many worker processes are registered, each as it should be and none twice: a
+ * multiplexed one once, others once for each request that they take. One that is to find out what
+ * its broker speaks is rightly either: when the answer takes a second, it speaks RFC 18 until it
+ * connects anew.
+ */
+export function areAllThere(workers: number, { registered }: Pick<BrokerState, "registered">) {
+  const processes = { rfc: 0, majortomo: 0, multiplexed: 0, auto: 0 };
+  for (let i = 0; i < workers; i++) processes[DIALECTS[i % DIALECTS.length]!]++;
+  const unanswered = processes.multiplexed + processes.auto - registered.multiplexed;
+  return unanswered >= 0 && unanswered <= processes.auto &&
+    registered.rfc === CONCURRENCY * (processes.rfc + unanswered) &&
+    registered.majortomo === CONCURRENCY * processes.majortomo;
 }
 
-function judge(before: BrokerState, registered: BrokerState, last: BrokerState): string[] {
+function judge(
+  workers: number,
+  before: BrokerState,
+  atFirst: BrokerState,
+  last: BrokerState,
+): string[] {
   const broken: string[] = [], { stats } = last;
-  for (const state of [before, registered, last]) {
+  for (const state of [before, atFirst, last]) {
     try {
       assertAddsUp(state.stats);
     } catch (error) {
@@ -117,19 +129,18 @@ function judge(before: BrokerState, registered: BrokerState, last: BrokerState):
   if (stats.queued + stats.inFlight > 0) {
     broken.push(`The broker still has ${stats.queued} queued and ${stats.inFlight} in flight`);
   }
-  if (stats.workers.registered !== registered.stats.workers.registered) {
-    broken.push(
-      `${stats.workers.registered} workers are registered instead of ` +
-        registered.stats.workers.registered,
-    );
+  for (const [when, state] of [["first", atFirst], ["last", last]] as const) {
+    if (areAllThere(workers, state)) continue;
+    const found = JSON.stringify(state.registered);
+    broken.push(`At ${when} ${found} are registered, which ${workers} processes do not make`);
   }
   const most = before.rss * MORE + SLACK * MIB;
   if (last.rss > most) {
     broken.push(`The broker's memory is ${mib(last.rss)} where at most ${mib(most)} are due`);
   }
-  if (last.descriptors > registered.descriptors + DESCRIPTORS) {
+  if (last.descriptors > atFirst.descriptors + DESCRIPTORS) {
     broken.push(
-      `The broker has ${last.descriptors} descriptors instead of ${registered.descriptors}`,
+      `The broker has ${last.descriptors} descriptors instead of ${atFirst.descriptors}`,
     );
   }
   return broken;

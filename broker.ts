@@ -65,7 +65,7 @@ import { Routing } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
 import { Context, Socket, type Traffic } from "./zmq/socket.ts";
-import { NOTIFY_DISCONNECT } from "./zmq/symbols.ts";
+import { NOTIFY_DISCONNECT, POLLIN } from "./zmq/symbols.ts";
 
 export type { DialectName } from "./codec.ts";
 export type {
@@ -250,7 +250,7 @@ export class Broker {
     this.#socket = socket;
     this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
-    socket.watch(() => this.#receive(socket));
+    socket.watch(() => this.#receive(socket), POLLIN, true);
     this.#accepts = new AcceptWatch(socket, (...failure) => this.#log.notAccepted(...failure));
     for (const endpoint of this.#endpoints) {
       this.#logger.info("Listening on {endpoint}", { endpoint });

@@ -9,6 +9,7 @@
 import { Broker } from "../broker.ts";
 import { type Command, type Dialect, encode, MULTIPLEXED, RFC } from "../codec.ts";
 import { ZmqError } from "../errors.ts";
+import { reactor } from "../zmq/reactor.ts";
 import { type Frame, Socket } from "../zmq/socket.ts";
 import { warmUpLogger } from "./logging.ts";
 
@@ -35,12 +36,17 @@ const SERVICE = "warm-up", BODY = new Uint8Array(32);
  * @returns A promise of the end, after some 0.5 s; other things have their turns meanwhile.
  */
 export async function warmUp(signal: AbortSignal): Promise<void> {
+  const { syncWait } = reactor;
+  // Nobody sends while the event loop is blocked, who sends from there.
+  reactor.syncWait = 0;
   try {
     for (let i = 0; i < BROKERS && !signal.aborted; i++) await passAll(signal);
   } catch (error) {
     // The peers that came first may have taken all the files that there may be. To serve those
     // does not need it.
     if (!(error instanceof ZmqError)) throw error;
+  } finally {
+    reactor.syncWait = syncWait;
   }
 }
 

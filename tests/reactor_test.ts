@@ -345,3 +345,50 @@ Deno.test("`setSyncWait` sets how long a turn may block, and refuses what is no 
   assert.throws(() => setSyncWait(0.5), RangeError);
   assert.throws(() => setSyncWait(101), RangeError);
 });
+
+/** Two sockets that send each other a message for ever, which takes no promise. */
+function perpetual(isComplete: boolean, onTurn: () => void) {
+  const a = new Socket("PAIR", { linger: 0 }), b = new Socket("PAIR", { linger: 0 });
+  b.connect(a.bind("tcp://127.0.0.1:*"));
+  for (const socket of [a, b]) {
+    socket.watch(
+      () => {
+        onTurn();
+        while (socket.receiveBytes() !== undefined) socket.send([bytes("on")]);
+      },
+      POLLIN,
+      isComplete,
+    );
+  }
+  // It is connected: the other has no peer yet that a message could wait for.
+  b.send([bytes("on")]);
+  return { [Symbol.asyncDispose]: async () => void await Promise.all([a.close(), b.close()]) };
+}
+
+Deno.test("`reactor` has turns in a row where handlers are complete, and leaves others theirs", async () => {
+  let turns = 0, most = 0, before = 0;
+  const seen = Promise.withResolvers<void>();
+  await using _ = perpetual(true, () => turns++);
+  const look = () => {
+    most = Math.max(most, turns - before);
+    before = turns;
+    if (turns > 1_000) seen.resolve();
+    else setImmediate(look);
+  };
+  look();
+  await seen.promise;
+  assert.ok(most > 1, "one turn of the event loop has several of the reactor");
+});
+
+Deno.test("`reactor` lets promises run between turns where a handler is not complete", async () => {
+  let turns = 0, promised = 0;
+  const behind: number[] = [];
+  const seen = Promise.withResolvers<void>();
+  await using _ = perpetual(false, () => {
+    if (promised !== turns) behind.push(turns - promised);
+    if (++turns > 1_000) seen.resolve();
+    Promise.resolve().then(() => promised++);
+  });
+  await seen.promise;
+  assert.deepEqual(behind, []);
+});

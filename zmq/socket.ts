@@ -182,6 +182,7 @@ export class Socket {
   readonly traffic: Traffic = { messagesIn: 0, bytesIn: 0, messagesOut: 0, bytesOut: 0 };
   readonly #context: Context;
   #interest = 0;
+  #isComplete = false;
   #handler: ((events: number) => void) | undefined;
   #closed: Promise<void> | undefined;
   #monitor: Socket | undefined;
@@ -220,6 +221,11 @@ export class Socket {
   }
 
   /** For the reactor. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  /** For the reactor. */
   ready(events: number): void {
     this.#handler?.(events);
   }
@@ -227,9 +233,18 @@ export class Socket {
   /**
    * Has the handler called whenever there is something to receive (`POLLIN`), until this is
    * called with another or the socket is closed. Keeps the process alive.
+   *
+   * @param handler Called with what holds now.
+   * @param interest `POLLIN`, `POLLOUT`, both or none.
+   * @param isComplete Whether the handler leaves nothing to be done later, by promises or timers.
    */
-  watch(handler: (events: number) => void, interest: number = zmq.POLLIN): void {
+  watch(
+    handler: (events: number) => void,
+    interest: number = zmq.POLLIN,
+    isComplete = false,
+  ): void {
     this.#open();
+    this.#isComplete = isComplete;
     const first = this.#handler === undefined;
     this.#handler = handler;
     if (!first && interest === this.#interest) return;

@@ -17,7 +17,7 @@
 
 import { getLogger, type Logger } from "@logtape/logtape";
 import { type Dialect, MULTIPLEXED, RFC } from "./codec.ts";
-import { Complaints } from "./complaints.ts";
+import { ComplaintLog } from "./complaint_log.ts";
 import { DisconnectedError, StateError } from "./errors.ts";
 import {
   type Body,
@@ -127,7 +127,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   readonly #options: ResolvedWorkerOptions;
   readonly #service: string;
   readonly #logger: Logger = getLogger(["majortomo", "worker"]);
-  readonly #complaints = new Complaints();
+  readonly #complaints = new ComplaintLog();
   /** The logical workers: none while idle. */
   #sessions: Session[] = [];
   /** Those that there is no use for in the present dialect, and that still hold requests. */
@@ -415,6 +415,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       this.#await(session.closed());
     }
     await Promise.all(this.#closing);
+    this.#complaints.close();
     for (const [signal, listener] of this.#signals) Deno.removeSignalListener(signal, listener);
     this.#signals.clear();
   }

@@ -5,7 +5,7 @@ import { configure, getTextFormatter, type LogRecord, reset } from "@logtape/log
 import { anyMessage, corpus } from "./hostile.ts";
 import { Random } from "./random.ts";
 import { bytes } from "./raw.ts";
-import { C, C_REQUEST, FINAL, READY, Stage, W } from "./stage.ts";
+import { C, C_REQUEST, FINAL, READY, Stage, until, W } from "./stage.ts";
 
 const format = getTextFormatter({ timestamp: "none" });
 
@@ -91,6 +91,23 @@ Deno.test("a crowd of peers that misbehave is told of at a bounded rate", async 
   });
   const told = lines.filter((line) => line.includes("Dropped a message")).length;
   assert.ok(told >= 50 && told <= 50 * (seconds + 1), `${told} lines in ${seconds} s`);
+});
+
+Deno.test("all that is lost at once is told of, though nothing follows", async () => {
+  await logged(async (lines) => {
+    await using stage = new Stage();
+    const crowd = Array.from({ length: 60 }, (_, i) => stage.peer(`worker ${i}`));
+    for (const peer of crowd) peer.send(W, READY, "echo");
+    await stage.until("all are there", ({ workers }) => workers.registered === 60);
+    await Promise.all(crowd.map((peer) => peer.close()));
+    await stage.until("all are gone", ({ workers }) => workers.left.gone === 60);
+    const told = (what: string) => {
+      const found = lines.filter((line) => line.includes(what));
+      const omitted = found.map((line) => Number(/\((\d+) more like it/.exec(line)?.[1] ?? 0));
+      return omitted.reduce((sum, count) => sum + count, found.length);
+    };
+    await until(() => told("joined") === 60 && told('"gone" (') === 60, "all is told", () => lines);
+  });
 });
 
 function hexOf(name: string): string {

@@ -97,9 +97,10 @@ export class Ids<T extends Identified<T>> {
     this.#bits++;
     this.#buckets = new Array(2 ** this.#bits).fill(undefined);
     for (let item of buckets) {
-      for (let next; item !== undefined; item = next) {
-        next = item.sibling;
+      while (item !== undefined) {
+        const next: T | undefined = item.sibling;
         this.#link(item);
+        item = next;
       }
     }
   }

@@ -152,6 +152,9 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   readonly #ended = Promise.withResolvers<void>();
   /** Sessions of the past that are still being closed. */
   readonly #closing = new Set<Promise<void>>();
+  readonly #onRegistered: ((broker: string) => void) | undefined;
+  /** Where it was registered when that was told last. */
+  #registeredAt: string | undefined;
   readonly #traces = WorkerTraces.start();
   readonly #signals = new Map<Deno.Signal, () => void>();
 
@@ -168,6 +171,9 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     }
     this.#options = resolveWorkerOptions(options);
     this.#service = new TextDecoder().decode(this.#options.service);
+    const { onRegistered } = options;
+    if (onRegistered !== undefined) wantFunction("onRegistered", onRegistered);
+    this.#onRegistered = onRegistered;
   }
 
   /** Whether it has a connection to a broker, on which it has registered. */
@@ -475,6 +481,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       },
       onCancelled: (request) => this.#giveBack(request),
       onDialect: (_session, dialect) => this.#adjust(owner, dialect),
+      onRegistered: () => this.#tellRegistered(),
       room: (session) => this.#room(session),
       mayRegister: (session) => multiplexed === "never" || this.#mayRegister(session),
       complain: this.#complain,
@@ -492,6 +499,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       throw error;
     }
     this.#sessions = sessions;
+    // By inproc: it stood before they were known here.
+    this.#tellRegistered();
   }
 
   /**
@@ -527,6 +536,20 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       const session = new Session(owner, "never");
       this.#sessions.push(session);
       session.follow(first);
+    }
+  }
+
+  /** Tells once of several sessions, and anew when all were lost meanwhile. */
+  #tellRegistered(): void {
+    const sessions = [...this.#sessions, ...this.#retired];
+    const broker = sessions.find(({ registeredAt }) => registeredAt)?.registeredAt;
+    if (broker === this.#registeredAt) return;
+    this.#registeredAt = broker;
+    if (broker === undefined) return;
+    try {
+      this.#onRegistered?.(broker);
+    } catch (error) {
+      this.#logger.error("onRegistered has failed: {error}", { error });
     }
   }
 

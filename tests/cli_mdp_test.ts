@@ -208,10 +208,21 @@ Deno.test("`mdp call` prints PARTIALs as they come", async () => {
     await call.stdout(/^first$/);
     // Only now can the command go on.
     await Deno.writeTextFile(fifo, "second\n");
-    assert.deepEqual(await call.ended(), { code: 0, stdout: ["first", "second", ""], stderr: [] });
+    assert.deepEqual(await call.ended(), { code: 0, stdout: ["first", "second"], stderr: [] });
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("`mdp call` prints an empty FINAL as a line, unless it is but the end of PARTIALs", async () => {
+  await using stage = await MdpStage.start();
+  await stage.serve("lines", "--stream", "--command", "printf 'one\\n\\ntwo'");
+  await stage.serve("empty", "--reply", "");
+  const call = async (...args: string[]) => (await stage.run(["call", ...args])).stdout;
+  assert.deepEqual(await call("lines", "x"), ["one", "", "two"]);
+  assert.deepEqual(await call("lines", "x", "--count", "2"), ["one", "", "two", "one", "", "two"]);
+  assert.deepEqual(await call("empty", "x"), [""]);
+  assert.deepEqual(await call("empty", "x", "--count", "2"), ["", ""]);
 });
 
 Deno.test("`mdp call --count` sends so many, so many at a time", async () => {
@@ -373,7 +384,7 @@ Deno.test("`mdp serve --reply` answers with frames, and a signal ends it with 0 
   const call = stage.begin(["call", "slow", "x"]);
   await call.stdout(/begun/);
   slow.kill("SIGINT");
-  assert.deepEqual((await call.ended()).stdout, ["begun", "end", ""]);
+  assert.deepEqual((await call.ended()).stdout, ["begun", "end"]);
   assert.equal((await slow.ended()).code, 0);
 });
 

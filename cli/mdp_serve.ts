@@ -134,7 +134,6 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const where = broker.join(", ");
   const handler = handlerFor(answer, stream);
   using stop = stopSignal();
-  let patience: ReturnType<typeof setTimeout> | undefined;
   await using worker = new Worker({
     broker,
     service,
@@ -146,7 +145,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     },
   });
   cliLogger.info(`Connecting to ${where}`, { service });
-  patience = setTimeout(() => {
+  const patience = setTimeout(() => {
     cliLogger.warn(`No broker answers at ${where}: it is tried until one does`, { service });
   }, PATIENCE);
   try {

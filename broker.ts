@@ -472,6 +472,7 @@ export class Broker {
     this.#accepts?.stop();
     this.#timerAt = -Infinity;
     await socket.close();
+    this.#log.close();
     this.#logger.info("Stopped");
     this.#events.end();
   }

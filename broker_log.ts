@@ -6,7 +6,8 @@
  */
 
 import type { Logger } from "@logtape/logtape";
-import { Complaints, type Properties } from "./complaints.ts";
+import { ComplaintLog } from "./complaint_log.ts";
+import type { Properties } from "./complaints.ts";
 import { hexOf } from "./names.ts";
 import type { RoutingEvent } from "./routing.ts";
 
@@ -21,7 +22,7 @@ const REASONS: Readonly<Record<string, string>> = {
 /** The log of one broker. */
 export class BrokerLog {
   readonly #logger: Logger;
-  readonly #complaints = new Complaints();
+  readonly #complaints = new ComplaintLog();
 
   /** @param logger Where it goes. */
   constructor(logger: Logger) {
@@ -52,6 +53,11 @@ export class BrokerLog {
       endpoint,
       reason: REASONS[code] ?? code,
     });
+  }
+
+  /** Nothing more comes: tells what was left out and not told yet. */
+  close(): void {
+    this.#complaints.close();
   }
 
   /** Logs what routing tells. */

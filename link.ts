@@ -29,7 +29,7 @@ import {
   type RequestCommand,
   RFC,
 } from "./codec.ts";
-import { Complaints } from "./complaints.ts";
+import { ComplaintLog } from "./complaint_log.ts";
 import { Connection } from "./connection.ts";
 import { type ProtocolError, ServiceError, TimeoutError } from "./errors.ts";
 import { type Identified, Ids } from "./ids.ts";
@@ -71,7 +71,7 @@ export class Link {
   readonly endpoint: string;
   readonly #options: ResolvedClientOptions;
   readonly #owner: LinkOwner;
-  readonly #complaints = new Complaints();
+  readonly #complaints = new ComplaintLog();
   #state: "unconnected" | "connecting" | "asking" | "up" | "plain" | "closed" = "unconnected";
   #connection: Connection<CommandAtClient> | undefined;
   /** Those that were not sent yet, in order. */
@@ -151,6 +151,7 @@ export class Link {
     this.#state = "closed";
     this.#waiting.clear();
     this.#inFlight.clear();
+    this.#complaints.close();
   }
 
   #connect(): void {
@@ -297,14 +298,14 @@ export class Link {
     this.#received++;
     // To the question; it does not count what is wrong with it.
     if (this.#state === "asking") return this.#fall();
-    const { endpoint } = this;
-    const omitted = this.#complaints.admit(error.kind, performance.now());
-    if (this.#state !== "up" || omitted === undefined) return;
-    logger.warn("Dropped an invalid message from {endpoint}: {message}", {
-      endpoint,
-      message: error.message,
-      omitted,
-    });
+    if (this.#state !== "up") return;
+    this.#complaints.log(
+      error.kind,
+      performance.now(),
+      (template, properties) => logger.warn(template, properties),
+      "Dropped an invalid message from {endpoint}: {message}",
+      { endpoint: this.endpoint, message: error.message },
+    );
   }
 
   /** Reads all that has come, so that no answer is void that is there already. */

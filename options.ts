@@ -284,6 +284,14 @@ export interface WorkerOptions {
    * @default {134217728}
    */
   maxMessageSize?: number;
+  /**
+   * Called when a broker has taken it, and again each time after it was lost: it is given work from
+   * now on. In the multiplexed dialect the broker has said so. In the others brokers say nothing:
+   * there it is told when the connection stands.
+   *
+   * @param broker The endpoint of the broker.
+   */
+  onRegistered?: (broker: string) => void;
 }
 
 /** Options of a broker, checked and whole. */
@@ -308,7 +316,9 @@ export interface ResolvedClientOptions
 
 /** Options of a worker, checked and whole. */
 export interface ResolvedWorkerOptions
-  extends ResolvedPeerOptions, Required<Omit<WorkerOptions, "broker" | "dialect" | "service">> {
+  extends
+    ResolvedPeerOptions,
+    Required<Omit<WorkerOptions, "broker" | "dialect" | "service" | "onRegistered">> {
   /** The name of the service, in bytes. */
   service: Uint8Array;
 }

@@ -17,7 +17,7 @@
 
 import { getLogger, type Logger } from "@logtape/logtape";
 import { type Dialect, MULTIPLEXED, RFC } from "./codec.ts";
-import { Complaints } from "./complaints.ts";
+import { ComplaintLog } from "./complaint_log.ts";
 import { DisconnectedError, StateError } from "./errors.ts";
 import {
   type Body,
@@ -127,7 +127,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   readonly #options: ResolvedWorkerOptions;
   readonly #service: string;
   readonly #logger: Logger = getLogger(["majortomo", "worker"]);
-  readonly #complaints = new Complaints();
+  readonly #complaints = new ComplaintLog();
   /** The logical workers: none while idle. */
   #sessions: Session[] = [];
   /** Those that there is no use for in the present dialect, and that still hold requests. */
@@ -152,6 +152,9 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   readonly #ended = Promise.withResolvers<void>();
   /** Sessions of the past that are still being closed. */
   readonly #closing = new Set<Promise<void>>();
+  readonly #onRegistered: ((broker: string) => void) | undefined;
+  /** Where it was registered when that was told last. */
+  #registeredAt: string | undefined;
   readonly #traces = WorkerTraces.start();
   readonly #signals = new Map<Deno.Signal, () => void>();
 
@@ -168,6 +171,9 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     }
     this.#options = resolveWorkerOptions(options);
     this.#service = new TextDecoder().decode(this.#options.service);
+    const { onRegistered } = options;
+    if (onRegistered !== undefined) wantFunction("onRegistered", onRegistered);
+    this.#onRegistered = onRegistered;
   }
 
   /** Whether it has a connection to a broker, on which it has registered. */
@@ -415,6 +421,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       this.#await(session.closed());
     }
     await Promise.all(this.#closing);
+    this.#complaints.close();
     for (const [signal, listener] of this.#signals) Deno.removeSignalListener(signal, listener);
     this.#signals.clear();
   }
@@ -474,6 +481,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       },
       onCancelled: (request) => this.#giveBack(request),
       onDialect: (_session, dialect) => this.#adjust(owner, dialect),
+      onRegistered: () => this.#tellRegistered(),
       room: (session) => this.#room(session),
       mayRegister: (session) => multiplexed === "never" || this.#mayRegister(session),
       complain: this.#complain,
@@ -491,6 +499,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       throw error;
     }
     this.#sessions = sessions;
+    // By inproc: it stood before they were known here.
+    this.#tellRegistered();
   }
 
   /**
@@ -526,6 +536,20 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       const session = new Session(owner, "never");
       this.#sessions.push(session);
       session.follow(first);
+    }
+  }
+
+  /** Tells once of several sessions, and anew when all were lost meanwhile. */
+  #tellRegistered(): void {
+    const sessions = [...this.#sessions, ...this.#retired];
+    const broker = sessions.find(({ registeredAt }) => registeredAt)?.registeredAt;
+    if (broker === this.#registeredAt) return;
+    this.#registeredAt = broker;
+    if (broker === undefined) return;
+    try {
+      this.#onRegistered?.(broker);
+    } catch (error) {
+      this.#logger.error("onRegistered has failed: {error}", { error });
     }
   }
 

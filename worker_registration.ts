@@ -42,6 +42,8 @@ export interface RegistrationEvents {
   credit(): number;
   /** READY was sent. */
   onReady(dialect: Dialect): void;
+  /** The broker has the READY, as far as can be known. */
+  onRegistered(): void;
   /** The broker has said something else than what it speaks. */
   onCommand(command: CommandAtWorker): void;
   /** The broker is lost: nothing is to be said to it any more. */
@@ -72,6 +74,10 @@ export class Registration {
   #askedUntil = Infinity;
   /** Whether the broker is there; once registered, whether it has spoken since. */
   #heard = false;
+  /** Whether the connection stands. */
+  #stood = false;
+  /** Whether `onRegistered()` was called. */
+  #isRegistered = false;
   /** Whether a command waits for room in the socket. */
   #blocked = false;
   /** For the end of the patience, the next heartbeat, or the loss of the broker. */
@@ -201,7 +207,8 @@ export class Registration {
   }
 
   #stands(): void {
-    if (this.#dialect !== undefined) return;
+    this.#stood = true;
+    if (this.#dialect !== undefined) return this.#tellIfRegistered();
     this.#askedUntil = performance.now() + PATIENCE;
     this.#heard = true;
     this.#arm(this.#askedUntil);
@@ -230,6 +237,16 @@ export class Registration {
       dialect: dialect.name,
     });
     this.#events.onReady(dialect);
+    // Whoever was told may have closed it.
+    if (!this.#connection.isClosed) this.#tellIfRegistered();
+  }
+
+  /** A multiplexed broker answers READY; of others no more can be known than that it has left. */
+  #tellIfRegistered(): void {
+    const isAnswered = this.#dialect === MULTIPLEXED ? this.#heard : this.#stood || this.#isInproc;
+    if (this.#isRegistered || !isAnswered) return;
+    this.#isRegistered = true;
+    this.#events.onRegistered();
   }
 
   // ---- what comes, and what does not ----
@@ -246,7 +263,8 @@ export class Registration {
     }
     this.#heard = true;
     this.#liveness.heard(performance.now());
-    this.#events.onCommand(command);
+    this.#tellIfRegistered();
+    if (!this.#connection.isClosed) this.#events.onCommand(command);
   }
 
   /** libzmq has lost the connection. */

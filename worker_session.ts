@@ -46,6 +46,8 @@ export interface SessionOwner extends RegistrationOwner {
   room(session: Session): number;
   /** A session that asks has found what its broker speaks. */
   onDialect(session: Session, dialect: Dialect): void;
+  /** The broker of a session has taken it, or one that had is lost. */
+  onRegistered(session: Session): void;
   /** Whether a session that does not ask may register now. */
   mayRegister(session: Session): boolean;
 }
@@ -81,6 +83,8 @@ export class Session {
   #broker = 0;
   /** When its pause is over. */
   #pausedUntil = -Infinity;
+  /** Whether the broker has taken it. */
+  #isRegistered = false;
   /** How many requests it may hold. */
   #limit = 1;
   /** For the end of the pause, or of the time in which requests may cross our CREDIT 0. */
@@ -102,6 +106,11 @@ export class Session {
   /** Whether it has a connection on which it has registered. */
   get isConnected(): boolean {
     return this.#registration?.dialect !== undefined;
+  }
+
+  /** The endpoint of the broker that has taken it, if one has. */
+  get registeredAt(): string | undefined {
+    return this.#isRegistered ? this.#registration?.endpoint : undefined;
   }
 
   /** What it speaks, if it has registered. */
@@ -139,6 +148,10 @@ export class Session {
         credit: () => this.#limit = this.#owner.room(this),
         onReady: (dialect) => {
           if (this.#multiplexed === "ask") this.#owner.onDialect(this, dialect);
+        },
+        onRegistered: () => {
+          this.#isRegistered = true;
+          this.#owner.onRegistered(this);
         },
         onCommand: (command) => this.#receive(command),
         onLost: (reason) => this.#lost(reason),
@@ -375,6 +388,8 @@ export class Session {
 
   #disconnect(reason: string, closed: Promise<void>): void {
     this.#registration = undefined;
+    this.#isRegistered = false;
+    this.#owner.onRegistered(this);
     const closing = closed.then(() => void this.#closing.delete(closing));
     this.#closing.add(closing);
     const lost = this.#holdings.clear();

@@ -200,10 +200,12 @@ export function main(args: readonly string[]): Promise<number> {
       return EXIT.failure;
     }
     // Before it says that it listens: who starts it may signal it then.
-    using _ = path === undefined
-      ? undefined
-      : new (await import("./reload.ts")).Reloader(broker, { path, given, settings }, configure)
-        .onHangUp();
+    using _ = path === undefined ? undefined : new (await import("./reload.ts")).Reloader(
+      broker,
+      { path, given, config, settings },
+      configure,
+    )
+      .onHangUp();
     configure(config);
     const listening = http === undefined ? endpoints : [...endpoints, http.url];
     for (const endpoint of listening) cliLogger.info(`Listening on ${endpoint}`, { endpoint });

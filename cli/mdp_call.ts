@@ -104,7 +104,7 @@ the multiplexed dialect.`,
   {
     brief: message`Ask a service and print its answer.`,
     description: message`Sends a request and prints the frames of the answer, each on a line, its \
-PARTIALs as they come. Control characters are escaped but for line breaks. In JSON a frame is a \
+PARTIALs as they come, and an empty FINAL behind them not at all. Control characters are escaped but for line breaks. In JSON a frame is a \
 string, or an object with its "base64" if it is not UTF-8.`,
     footer: examples(
       "mdp call upper hello",
@@ -140,7 +140,11 @@ export async function runCall(options: CallOptions): Promise<number> {
       const took = () => Number((performance.now() - start).toFixed(3));
       try {
         const parts = client.stream(service, body, { headers, deadline, retries, noWait, once });
-        for await (const part of parts) show(part, form, request, took());
+        let isFirst = true;
+        for await (const part of parts) {
+          show(part, form, request, took(), isFirst);
+          isFirst = false;
+        }
       } catch (error) {
         if (form === "json" && error instanceof MdpError) showError(error, request, took());
         throw error;
@@ -156,10 +160,18 @@ export async function runCall(options: CallOptions): Promise<number> {
   return EXIT.ok;
 }
 
-function show(part: ReplyPart, form: CallOptions["form"], request: number, ms: number): void {
+function show(
+  part: ReplyPart,
+  form: CallOptions["form"],
+  request: number,
+  ms: number,
+  isFirst: boolean,
+): void {
   const { type, frames, headers } = part;
+  // It has one frame at least, by RFC 18, and says nothing but that there are no more PARTIALs.
+  const isEnd = !isFirst && type === "final" && frames.length <= 1 && !frames[0]?.length;
   if (form === "raw") { for (const frame of frames) write(frame); }
-  else if (form === "text") print(...frames.map(printableLines));
+  else if (form === "text") { if (!isEnd) print(...frames.map(printableLines)); }
   else {
     const some = Object.keys(headers).length > 0;
     print(JSON.stringify({

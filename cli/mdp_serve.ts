@@ -9,6 +9,7 @@ import { message, optionName } from "@optique/core/message";
 import { map, multiple, withDefault } from "@optique/core/modifiers";
 import { argument, command, constant, flag, option } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
+import { DEFAULT_ENDPOINT } from "../options.ts";
 import { type RequestHandler, Worker } from "../worker.ts";
 import { EXIT, UsageError } from "./command_line.ts";
 import { cliLogger } from "./logging.ts";
@@ -17,6 +18,9 @@ import { printableText } from "./printable.ts";
 import { mayRunShell, outputOf, partsOf } from "./shell.ts";
 import { stopSignal } from "./signals.ts";
 import { count, service } from "./values.ts";
+
+/** After how long it is said that no broker answers, in ms: by then one that is there has. */
+const PATIENCE = 2_000;
 
 /** What is done with a request. */
 type Answer =
@@ -88,7 +92,8 @@ once, as a PARTIAL, and an empty FINAL.`,
   }),
   {
     brief: message`Serve requests from the shell.`,
-    description: message`A worker for a service. A signal stops it: requests in hand have 5 \
+    description: message`A worker for a service. It says on stderr when a broker has taken it, \
+and goes on trying while there is none. A signal stops it: requests in hand have 5 \
 seconds to end, a second signal ends it at once. A command whose answer nobody waits for any more \
 is killed. To brokers of RFC 18 alone no errors can be sent: there a request whose command failed \
 is left to the next worker.`,
@@ -125,15 +130,32 @@ export async function runServe(options: ServeOptions): Promise<number> {
       `--command "${answer.command}" needs the permission --allow-run: run deno with --allow-run`,
     );
   }
-  const broker = brokers(options);
+  const broker = brokers(options) ?? [DEFAULT_ENDPOINT];
+  const where = broker.join(", ");
   const handler = handlerFor(answer, stream);
   using stop = stopSignal();
-  await using worker = new Worker({ broker, service, dialect, concurrency });
-  cliLogger.info(`Serving ${JSON.stringify(service)}`, { service });
-  await worker.serve(verbose ? told(handler) : handler, {
-    signal: stop.signal,
-    onError: verbose ? (error) => console.error(`Failed: ${describe(error)}`) : undefined,
+  await using worker = new Worker({
+    broker,
+    service,
+    dialect,
+    concurrency,
+    onRegistered(broker) {
+      clearTimeout(patience);
+      cliLogger.info(`Serving ${JSON.stringify(service)} at ${broker}`, { service, broker });
+    },
   });
+  cliLogger.info(`Connecting to ${where}`, { service });
+  const patience = setTimeout(() => {
+    cliLogger.warn(`No broker answers at ${where}: it is tried until one does`, { service });
+  }, PATIENCE);
+  try {
+    await worker.serve(verbose ? told(handler) : handler, {
+      signal: stop.signal,
+      onError: verbose ? (error) => console.error(`Failed: ${describe(error)}`) : undefined,
+    });
+  } finally {
+    clearTimeout(patience);
+  }
   return EXIT.ok;
 }
 

@@ -14,7 +14,7 @@ import { DEFAULT_ENDPOINT } from "../options.ts";
 import { EXIT } from "./command_line.ts";
 import { quantile } from "./histogram.ts";
 import { ask, UnknownQuestionError } from "./mdp_ask.ts";
-import { brokers, type Common, connect, examples, JSON_FLAG, usage } from "./mdp_options.ts";
+import { brokers, type Common, connect, examples, JSON_FLAG, NAME, usage } from "./mdp_options.ts";
 import { bold, print, printJson } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { type Column, table } from "./table.ts";
@@ -47,7 +47,8 @@ export const SERVICES = command(
     description: message`What the broker knows of its services: their workers and those with room \
 for a request; requests with workers and in the queue; and what it has counted. WAIT is the time \
 of a request in the queue, TIME that with its worker; half of all requests take no longer than the \
-p50, 99 of 100 no longer than the p99.`,
+p50, 99 of 100 no longer than the p99. A service that is named and not there is a failure: a line \
+of stderr says so, and the exit code is 1, in JSON too, which is printed all the same.`,
     footer: examples("mdp services", "mdp services upper --json"),
     usageLine: optionalService,
   },
@@ -79,14 +80,12 @@ const SERVICE_COLUMNS: Column<ServiceStats>[] = [
  */
 export async function runServices(options: ShowOptions & { service?: string }): Promise<number> {
   await using client = connect(options, TIMEOUT);
-  const answer = await ask(client, "mmi.services", options.service);
-  if (options.json) {
-    printJson(answer);
-    return EXIT.ok;
-  }
+  const { service, json } = options;
+  const answer = await ask(client, "mmi.services", service);
   const { services, total } = answer;
-  const none = options.service === undefined ? "No services" : `No service ${quoted(options)}`;
-  show(SERVICE_COLUMNS, services.toSorted(byName), total, none);
+  if (json) printJson(answer);
+  if (service !== undefined && services.length === 0) return missing(service);
+  if (!json) show(SERVICE_COLUMNS, services.toSorted(byName), total, "No services");
   return EXIT.ok;
 }
 
@@ -100,7 +99,9 @@ export const WORKERS = command(
     brief: message`List the workers.`,
     description:
       message`What the broker knows of its workers: where they connect from, the dialect \
-that they speak, the requests that they hold and could hold, and how long ago they registered and were last heard of.`,
+that they speak, the requests that they hold and could hold, and how long ago they registered and \
+were last heard of. If a service is named and has none, a line of stderr says so, and the exit code \
+is 1, in JSON too, which is printed all the same.`,
     footer: examples("mdp workers", "mdp workers upper --json"),
     usageLine: optionalService,
   },
@@ -126,19 +127,18 @@ const WORKER_COLUMNS: Column<WorkerStats>[] = [
  */
 export async function runWorkers(options: ShowOptions & { service?: string }): Promise<number> {
   await using client = connect(options, TIMEOUT);
-  const answer = await ask(client, "mmi.workers", options.service);
-  if (options.json) {
-    printJson(answer);
-    return EXIT.ok;
-  }
+  const { service, json } = options;
+  const answer = await ask(client, "mmi.workers", service);
   const { workers, total } = answer;
+  if (json) printJson(answer);
+  if (service !== undefined && workers.length === 0) {
+    const { total: services } = await ask(client, "mmi.services", service);
+    return missing(service, services > 0);
+  }
   const sorted = workers.toSorted((a, b) =>
     compare(a.service, b.service) || b.registered - a.registered
   );
-  const none = options.service === undefined
-    ? "No workers"
-    : `No workers for service ${quoted(options)}`;
-  show(WORKER_COLUMNS, sorted, total, none);
+  if (!json) show(WORKER_COLUMNS, sorted, total, "No workers");
   return EXIT.ok;
 }
 
@@ -282,8 +282,12 @@ function show<T>(
   if (total > rows.length) print(`${showCount(total - rows.length)} more are left out`);
 }
 
-function quoted({ service }: { service?: string }): string {
-  return `"${printableText(service!)}"`;
+/** The service that was asked about is not there, or has no workers. */
+function missing(service: string, isWaitedFor = false): number {
+  const what = isWaitedFor ? "No worker serves" : "There is no service";
+  const why = isWaitedFor ? ", and requests wait for it" : "";
+  console.error(`${NAME}: ${what} "${printableText(service)}"${why}`);
+  return EXIT.failure;
 }
 
 function byName(a: { name: string }, b: { name: string }): number {

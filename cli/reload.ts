@@ -36,12 +36,17 @@ const FIXED = [
   "gatewayOrigin",
 ] as const satisfies readonly (keyof Settings)[];
 
+/** How to log, beside the file's section on it. */
+const LOG_FLAGS = ["verbose", "debug", "logFormat"] as const satisfies readonly (keyof Settings)[];
+
 /** What a broker was started with. */
 export interface Started {
   /** The configuration file. */
   path: string;
   /** What the command line says, which comes first. */
   given: Settings;
+  /** What the file says. */
+  config: Config;
   /** What holds, from both. */
   settings: Settings;
 }
@@ -53,6 +58,8 @@ export class Reloader {
   readonly #configureLogging: (config: Config) => void;
   /** What holds now. */
   #settings: Settings;
+  /** What the file said last. */
+  #config: Config;
 
   /**
    * @param broker The broker.
@@ -64,6 +71,7 @@ export class Reloader {
     this.#started = started;
     this.#configureLogging = configureLogging;
     this.#settings = started.settings;
+    this.#config = started.config;
   }
 
   /**
@@ -98,19 +106,37 @@ export class Reloader {
     // Those that are not named any more have their defaults again.
     const before = resolved(this.#settings), after = resolved(settings);
     const differs = (name: (typeof LIVE | typeof FIXED)[number]) =>
-      JSON.stringify(before[name]) !== JSON.stringify(after[name]);
-    const changed = LIVE.filter(differs), refused = FIXED.filter(differs);
+      isOther(before[name], after[name]);
+    const live = LIVE.filter(differs), refused = FIXED.filter(differs);
+    const changed = [...live, ...this.#loggingChanges(settings, config)].map(kebabCase);
+    if (isOther(this.#config.logging.sinks, config.logging.sinks)) {
+      // For whoever reads where it went until now.
+      cliLogger.info(`Reading ${path} again: the log goes where that says from now on`, { path });
+    }
     this.#configureLogging(config);
-    this.#broker.reconfigure(Object.fromEntries(changed.map((name) => [name, after[name]])));
+    this.#broker.reconfigure(Object.fromEntries(live.map((name) => [name, after[name]])));
     const kept = Object.fromEntries(FIXED.map((name) => [name, this.#settings[name]]));
     this.#settings = { ...settings, ...kept };
-    const what = changed.length > 0 ? `changed ${list(changed)}` : "no timeout or limit changed";
-    cliLogger.info(`Read ${path} again: ${what}`, { path, changed: changed.map(kebabCase) });
+    const hadAny = saysAny(this.#config);
+    this.#config = config;
+    const what = changed.length > 0 ? `changed ${changed.join(", ")}` : "nothing changed";
+    cliLogger.info(`Read ${path} again: ${what}`, { path, changed });
+    if (hadAny && !saysAny(config)) {
+      cliLogger.warn(`${path} says nothing any more: what it said has its default again`, { path });
+    }
     if (refused.length === 0) return;
     cliLogger.warn(
-      `${path}: ${list(refused)} cannot change while the broker runs: restart it for that`,
+      `${path}: ${
+        refused.map(kebabCase).join(", ")
+      } cannot change while the broker runs: restart it for that`,
       { path, refused: refused.map(kebabCase) },
     );
+  }
+
+  /** What of it is about the log. */
+  #loggingChanges(settings: Settings, { logging }: Config): string[] {
+    const flags = LOG_FLAGS.filter((name) => isOther(this.#settings[name], settings[name]));
+    return isOther(this.#config.logging, logging) ? ["logging", ...flags] : flags;
   }
 }
 
@@ -121,6 +147,11 @@ function resolved(settings: Settings) {
   return { ...rest, bindUrl: bind, http, gateway, gatewayOrigin };
 }
 
-function list(names: readonly string[]): string {
-  return names.map(kebabCase).join(", ");
+/** Whether there is anything in a file that the broker goes by. */
+function saysAny({ settings, logging }: Config): boolean {
+  return isOther(settings, {}) || isOther(logging, { levels: {} });
+}
+
+function isOther(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) !== JSON.stringify(other);
 }

@@ -9,6 +9,7 @@
 import { Broker } from "../broker.ts";
 import { type Command, type Dialect, encode, MULTIPLEXED, RFC } from "../codec.ts";
 import { ZmqError } from "../errors.ts";
+import { activeTracer } from "../traces.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { type Frame, Socket } from "../zmq/socket.ts";
 import { warmUpLogger } from "./logging.ts";
@@ -36,6 +37,8 @@ const SERVICE = "warm-up", BODY = new Uint8Array(32);
  * @returns A promise of the end, after some 0.5 s; other things have their turns meanwhile.
  */
 export async function warmUp(signal: AbortSignal): Promise<void> {
+  // Nobody wants the spans of some 50,000 requests that nobody has made.
+  if (activeTracer() !== undefined) return;
   const { syncWait } = reactor;
   // Nobody sends while the event loop is blocked, who sends from there.
   reactor.syncWait = 0;

@@ -195,10 +195,8 @@ export class BrokerHttp implements AsyncDisposable {
       const message = `Expected GET, but got ${request.method}`;
       return respondError(405, message, { allow: "GET, HEAD" });
     }
-    const response = await this.#views[pathname]!();
-    if (request.method === "GET") return response;
-    await response.body?.cancel();
-    return new Response(null, response);
+    // Whoever serves leaves out the body for HEAD, and tells how long it would be.
+    return await this.#views[pathname]!();
   };
 
   /**

@@ -8,7 +8,7 @@ import { Worker } from "../worker.ts";
 import { anyMessage, control, corpus } from "./hostile.ts";
 import { Random } from "./random.ts";
 import { bytes, type RawFrame, RawSocket } from "./raw.ts";
-import { C, C_REQUEST, FINAL, READY, REQUEST, Stage, W } from "./stage.ts";
+import { C, C_REQUEST, FINAL, READY, REQUEST, Stage, until, W } from "./stage.ts";
 
 const format = getTextFormatter({ timestamp: "none" });
 
@@ -162,6 +162,23 @@ function assertFew(lines: readonly string[], pattern: RegExp, seconds: number): 
   assert.ok(count > 0 && count <= most, `${count} lines in ${seconds} s: ${lines.slice(0, 5)}`);
   assert.ok(most < ROUNDS * NASTY.length, "it took too long to show anything");
 }
+
+Deno.test("all that is lost at once is told of, though nothing follows", async () => {
+  await logged(async (lines) => {
+    await using stage = new Stage();
+    const crowd = Array.from({ length: 60 }, (_, i) => stage.peer(`worker ${i}`));
+    for (const peer of crowd) peer.send(W, READY, "echo");
+    await stage.until("all are there", ({ workers }) => workers.registered === 60);
+    await Promise.all(crowd.map((peer) => peer.close()));
+    await stage.until("all are gone", ({ workers }) => workers.left.gone === 60);
+    const told = (what: string) => {
+      const found = lines.filter((line) => line.includes(what));
+      const omitted = found.map((line) => Number(/\((\d+) more like it/.exec(line)?.[1] ?? 0));
+      return omitted.reduce((sum, count) => sum + count, found.length);
+    };
+    await until(() => told("joined") === 60 && told('"gone" (') === 60, "all is told", () => lines);
+  });
+});
 
 function hexOf(name: string): string {
   return [...bytes(name)].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -47,7 +47,14 @@ Deno.test("`mdp services` prints a table of what the broker knows, or JSON", asy
   const one = await stage.run(["services", "echo", "--json"]);
   const answer: ServicesAnswer = JSON.parse(one.stdout.join(""));
   assert.deepEqual([answer.total, answer.services.map(({ credit }) => credit)], [1, [8]]);
-  assert.deepEqual((await stage.run(["services", "nix"])).stdout, ['No service "nix"']);
+  assert.deepEqual(await stage.run(["services", "nix"]), {
+    code: 1,
+    stdout: [],
+    stderr: ['mdp: There is no service "nix"'],
+  });
+  const json = await stage.run(["services", "nix", "--json"]);
+  assert.deepEqual([json.code, json.stderr.length], [1, 1]);
+  assert.deepEqual(JSON.parse(json.stdout.join("")), { services: [], total: 0 });
   await client.close();
   await waiting;
 });
@@ -78,10 +85,22 @@ Deno.test("`mdp workers` prints a table of what the broker knows, or JSON", asyn
   const one = await stage.run(["workers", "upper", "--json"]);
   const answer: WorkersAnswer = JSON.parse(one.stdout.join(""));
   assert.deepEqual(answer.workers.map(({ service }) => service), ["upper"]);
-  assert.deepEqual(
-    (await stage.run(["workers", "nix"])).stdout,
-    ['No workers for service "nix"'],
-  );
+  assert.deepEqual(await stage.run(["workers", "nix"]), {
+    code: 1,
+    stdout: [],
+    stderr: ['mdp: There is no service "nix"'],
+  });
+  await using client = new Client(stage.endpoint);
+  const waiting = client.request("nobody", "x").catch(() => {});
+  await client.request("mmi.ping");
+  const json = await stage.run(["workers", "nobody", "--json"]);
+  assert.deepEqual([json.code, json.stderr], [
+    1,
+    ['mdp: No worker serves "nobody", and requests wait for it'],
+  ]);
+  assert.deepEqual(JSON.parse(json.stdout.join("")), { workers: [], total: 0 });
+  await client.close();
+  await waiting;
 });
 
 Deno.test("`mdp stats` prints each counter of the broker on a line, or JSON", async () => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import manifest from "../deno.json" with { type: "json" };
 import { Client } from "../client.ts";
-import { Program } from "./cli.ts";
-import { HINT, mdp, MdpStage } from "./mdp.ts";
+import { Program, start, startBroker } from "./cli.ts";
+import { HINT, mdp, MdpStage, startMdp } from "./mdp.ts";
 import { RawSocket } from "./raw.ts";
 
 /** Arguments that are wrong, and what is said of them. */
@@ -208,10 +208,21 @@ Deno.test("`mdp call` prints PARTIALs as they come", async () => {
     await call.stdout(/^first$/);
     // Only now can the command go on.
     await Deno.writeTextFile(fifo, "second\n");
-    assert.deepEqual(await call.ended(), { code: 0, stdout: ["first", "second", ""], stderr: [] });
+    assert.deepEqual(await call.ended(), { code: 0, stdout: ["first", "second"], stderr: [] });
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("`mdp call` prints an empty FINAL as a line, unless it is but the end of PARTIALs", async () => {
+  await using stage = await MdpStage.start();
+  await stage.serve("lines", "--stream", "--command", "printf 'one\\n\\ntwo'");
+  await stage.serve("empty", "--reply", "");
+  const call = async (...args: string[]) => (await stage.run(["call", ...args])).stdout;
+  assert.deepEqual(await call("lines", "x"), ["one", "", "two"]);
+  assert.deepEqual(await call("lines", "x", "--count", "2"), ["one", "", "two", "one", "", "two"]);
+  assert.deepEqual(await call("empty", "x"), [""]);
+  assert.deepEqual(await call("empty", "x", "--count", "2"), ["", ""]);
 });
 
 Deno.test("`mdp call --count` sends so many, so many at a time", async () => {
@@ -358,7 +369,11 @@ Deno.test("`mdp serve --reply` answers with frames, and a signal ends it with 0 
   const reply = await stage.serve("reply", "--reply", "a", "--reply", "b");
   assert.deepEqual((await stage.run(["call", "reply", "x"])).stdout, ["a", "b"]);
   reply.kill("SIGTERM");
-  assert.deepEqual(await reply.ended(), { code: 0, stdout: [], stderr: ['Serving "reply"'] });
+  assert.deepEqual(await reply.ended(), {
+    code: 0,
+    stdout: [],
+    stderr: [`Connecting to ${stage.endpoint}`, `Serving "reply" at ${stage.endpoint}`],
+  });
 
   const slow = await stage.serve(
     "slow",
@@ -369,8 +384,37 @@ Deno.test("`mdp serve --reply` answers with frames, and a signal ends it with 0 
   const call = stage.begin(["call", "slow", "x"]);
   await call.stdout(/begun/);
   slow.kill("SIGINT");
-  assert.deepEqual((await call.ended()).stdout, ["begun", "end", ""]);
+  assert.deepEqual((await call.ended()).stdout, ["begun", "end"]);
   assert.equal((await slow.ended()).code, 0);
+});
+
+Deno.test("`mdp serve` says that no broker answers, and that it serves when one does, anew each time", async () => {
+  const first = await startBroker();
+  const { endpoint } = first;
+  const again = async () => {
+    await using broker = start("cli/broker.ts", ["-b", endpoint]);
+    await broker.stderr(/^Listening on /);
+    await worker.stderr(/^Serving /);
+    broker.kill("SIGKILL");
+    await broker.ended();
+    await worker.stderr(/is gone$/);
+  };
+  await first.broker[Symbol.asyncDispose]();
+  await using worker = startMdp(["serve", "x", "--echo", "-b", endpoint]);
+  assert.equal((await worker.stderr(/./)).input, `Connecting to ${endpoint}`);
+  assert.equal(
+    (await worker.stderr(/./)).input,
+    `mdp: No broker answers at ${endpoint}: it is tried until one does`,
+  );
+  await again();
+  await again();
+  worker.kill("SIGTERM");
+  const { code, stderr } = await worker.ended();
+  assert.equal(code, 0);
+  assert.deepEqual(
+    stderr.filter((line) => line.startsWith("Serving")),
+    Array(2).fill(`Serving "x" at ${endpoint}`),
+  );
 });
 
 Deno.test("`mdp serve --command` says which permission is missing", async () => {

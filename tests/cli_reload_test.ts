@@ -26,9 +26,9 @@ class Reloaded implements AsyncDisposable {
   }
 
   /** Starts the broker with this in the file. */
-  async start(text: string, ...args: string[]): Promise<void> {
+  async start(text: string, args: string[] = [], more: string[] = []): Promise<void> {
     await Deno.writeTextFile(this.path, `bind-url: tcp://127.0.0.1:*\n${text}`);
-    const permissions = ["--allow-read", `--allow-write=${this.#folder}`];
+    const permissions = ["--allow-read", `--allow-write=${this.#folder}`, ...more];
     this.#broker = start(BROKER, ["-c", this.path, ...args], permissions);
     this.endpoint = (await this.broker.stderr(/Listening on (tcp:[^"\s]+)/))[1]!;
   }
@@ -77,7 +77,7 @@ Deno.test({
     await reloaded.reload("bind-url: tcp://127.0.0.1:*\nrequest-expiry: 50ms\n");
     await reloaded.broker.stderr(/again: changed max-queue$/);
     await reloaded.reload("bind-url: tcp://127.0.0.1:*\nrequest-expiry: 50ms\n");
-    await reloaded.broker.stderr(/again: no timeout or limit changed$/);
+    await reloaded.broker.stderr(/again: nothing changed$/);
     reloaded.broker.kill("SIGTERM");
     assert.equal((await reloaded.broker.ended()).code, 0);
   },
@@ -148,9 +148,9 @@ Deno.test({
   ignore: IGNORE,
   async fn() {
     await using reloaded = new Reloaded();
-    await reloaded.start("", "--max-queue", "1");
+    await reloaded.start("", ["--max-queue", "1"]);
     await reloaded.reload("bind-url: tcp://127.0.0.1:*\nmax-queue: 5\n");
-    await reloaded.broker.stderr(/again: no timeout or limit changed$/);
+    await reloaded.broker.stderr(/again: nothing changed$/);
   },
 });
 
@@ -178,16 +178,45 @@ Deno.test({
     );
     const messages = async (path: string) =>
       (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line).message);
-    assert.deepEqual(await messages(old), [`Listening on ${endpoint}`]);
+    assert.deepEqual(await messages(old), [`Listening on ${endpoint}`], "it goes where it went");
     // The file may be written after stderr.
     let found: string[];
     while ((found = await messages(log).catch(() => [])).length < 2) {
       await new Promise((r) => setTimeout(r, 5));
     }
     const [read, joined, ...rest] = found;
-    assert.equal(read, `Read ${path} again: no timeout or limit changed`);
+    assert.equal(read, `Read ${path} again: changed logging`);
     assert.match(joined ?? "", /^Worker \w+ at 127.0.0.1 joined service "told"$/);
     assert.deepEqual(rest, []);
+  },
+});
+
+Deno.test({
+  name:
+    "`broker` names all that an empty file changes at SIGHUP, where it has logged until then, too",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    const { path } = reloaded, log = reloaded.file("broker.log");
+    await reloaded.start(
+      `max-queue: 1\nverbose: true\nhttp: 127.0.0.1:0\nlogging:\n  sinks:\n    - ${log}\n    - stderr\n`,
+      [],
+      ["--allow-net"],
+    );
+    const { broker } = reloaded;
+    await reloaded.reload("");
+    await broker.stderr(/^Reading \S+ again: the log goes where that says from now on$/);
+    await broker.stderr(/^Read \S+ again: changed max-queue, logging, verbose$/);
+    assert.equal(
+      (await broker.stderr(/./)).input,
+      `majortomo-broker: ${path} says nothing any more: what it said has its default again`,
+    );
+    await broker.stderr(/: bind-url, http cannot change while the broker runs/);
+    assert.match(await Deno.readTextFile(log), /Reading \S+ again: the log goes where/);
+    // There is nothing more that it could lose.
+    await reloaded.reload("# nothing\n");
+    await broker.stderr(/^Read \S+ again: nothing changed$/);
+    assert.match((await broker.stderr(/./)).input, /: bind-url, http cannot change/);
   },
 });
 

@@ -92,3 +92,60 @@ Deno.test("`Complaints.admit` forgets peers, and not how many were left out abou
   }
   assert.ok(told >= 80, `${told} were told of`);
 });
+
+/** Complains so often about each peer, and tells what is logged. */
+function logged(
+  complaints: Complaints,
+  now: number,
+  peers: readonly string[],
+  times = 1,
+): string[] {
+  const lines: string[] = [];
+  for (const peer of peers) {
+    for (let i = 0; i < times; i++) {
+      complaints.log(
+        "gone",
+        now,
+        (template, properties) => {
+          lines.push(template.replace(/\{(\w+)\}/g, (_, name) => `${properties[name]}`));
+        },
+        "{peer} {i}",
+        () => ({ peer, i }),
+        peer,
+      );
+    }
+  }
+  return lines;
+}
+
+const crowd = Array.from({ length: 60 }, (_, i) => `peer ${i}`);
+
+Deno.test("`Complaints.rest` tells what was left out when its second is over, once", () => {
+  const complaints = new Complaints(), lines = logged(complaints, 0, crowd);
+  assert.equal(lines.length, 50);
+  const rest = (now: number) => [complaints.rest(now), ...lines.splice(50)];
+  assert.deepEqual(rest(999), [true], "it may come yet with another");
+  assert.deepEqual(rest(1_000), [false, "peer 50 0 (9 more like it were left out)"]);
+  assert.deepEqual(rest(2_000), [false]);
+  assert.deepEqual(logged(complaints, 2_000, ["peer 0"]), ["peer 0 0"]);
+});
+
+Deno.test("`Complaints.rest` tells of one that was left out as if it had not been", () => {
+  const complaints = new Complaints(), lines = logged(complaints, 0, ["loud"], BURST + 1);
+  complaints.rest(1_000);
+  assert.deepEqual(lines.slice(BURST), ["loud 5"]);
+});
+
+Deno.test("`Complaints.rest` tells of all peers in one line, and it is one of those that pass", () => {
+  const complaints = new Complaints(), lines = logged(complaints, 0, ["a", "b", "c"], BURST + 10);
+  complaints.rest(1_000);
+  assert.deepEqual(lines.slice(3 * BURST), ["a 5 (29 more like it were left out)"]);
+  assert.equal(logged(complaints, 1_001, ["a"], BURST).length, BURST - 1);
+});
+
+Deno.test("`Complaints.rest` keeps nothing that was told already", () => {
+  const complaints = new Complaints(), lines = logged(complaints, 0, ["loud"], BURST + 10);
+  assert.deepEqual(logged(complaints, 1_000, ["loud"]), ["loud 0 (10 more like it were left out)"]);
+  assert.equal(complaints.rest(Infinity), false);
+  assert.equal(lines.length, BURST);
+});

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { run as runProgram, start } from "./cli.ts";
 import { ROOT, run } from "./program.ts";
 
 /** A span as OTLP has it in JSON. */
@@ -17,33 +18,47 @@ interface Span {
 const INTERNAL = 1, SERVER = 2, CLIENT = 3;
 const ERROR = 2;
 
-/** Runs a program with Deno's OpenTelemetry on; what it exports comes to a server that is here. */
-async function traced(text: string): Promise<{ spans: Span[]; stdout: string }> {
-  const spans: Span[] = [];
-  await using server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    async (request) => {
+/** Takes what programs export by OTLP that have its `env`. */
+class Receiver implements AsyncDisposable {
+  readonly spans: Span[] = [];
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+
+  constructor() {
+    const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+    this.#server = Deno.serve(options, async (request) => {
       const body = await request.json();
       if (new URL(request.url).pathname === "/v1/traces") {
         // deno-lint-ignore no-explicit-any -- the shape is OTLP's, and checked by what is found
         for (const { scopeSpans } of body.resourceSpans as any[]) {
           for (const scope of scopeSpans) {
-            if (scope.scope.name === "@majortomo/mdp") spans.push(...scope.spans);
+            if (scope.scope.name === "@majortomo/mdp") this.spans.push(...scope.spans);
           }
         }
       }
       return Response.json({});
-    },
-  );
-  const env = {
-    OTEL_DENO: "true",
-    OTEL_DENO_CONSOLE: "ignore",
-    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
-    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${server.addr.port}`,
-  };
-  const { code, stdout, stderr } = await run(text, { env });
+    });
+  }
+
+  get env(): Record<string, string> {
+    return {
+      OTEL_DENO: "true",
+      OTEL_DENO_CONSOLE: "ignore",
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${this.#server.addr.port}`,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.shutdown();
+  }
+}
+
+/** Runs a program with Deno's OpenTelemetry on; what it exports comes to a server that is here. */
+async function traced(text: string): Promise<{ spans: Span[]; stdout: string }> {
+  await using receiver = new Receiver();
+  const { code, stdout, stderr } = await run(text, { env: receiver.env });
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
-  return { spans, stdout: stdout.trim() };
+  return { spans: receiver.spans, stdout: stdout.trim() };
 }
 
 function attributes(span: Span): Record<string, string> {
@@ -197,6 +212,65 @@ Deno.test("peers of RFC 18 get no headers from who traces, and are in its trace 
     requests.findIndex(({ spanId }) => spanId === parentSpanId)
   );
   assert.deepEqual(parents.map((at) => at < 0).sort(), [false, true]);
+});
+
+Deno.test("peers of RFC 18 get the very frames that RFC 18 has, whoever traces", async () => {
+  const { spans, stdout } = await traced(`${SETTING}
+    import { RawSocket } from "${new URL("tests/raw.ts", ROOT)}";
+    const shown = (frames) => frames.map((frame) => frame.toHex()).join(" ");
+    await using oldWorker = RawSocket.dealer(endpoint);
+    oldWorker.send("MDPW02", [1], "old");
+    const reply = client.request("old", "hello", { headers: { mine: "too" } });
+    const request = await oldWorker.receiveButHeartbeats();
+    console.log(shown(request.toSpliced(2, 1)));
+    oldWorker.send("MDPW02", [4], request[2], "", "world");
+    await reply;
+    await using worker = new Worker({ broker: endpoint, service: "new" });
+    worker.serve(async (request) => {
+      await request.partial("part", { headers: { mine: "too" } });
+      await request.final("end", { headers: { mine: "too" } });
+    });
+    await using oldClient = RawSocket.dealer(endpoint);
+    oldClient.send("MDPC02", [1], "new", "hello");
+    console.log(shown(await oldClient.receive()));
+    console.log(shown(await oldClient.receive()));
+  `);
+  const hex = (...frames: (string | number)[]) =>
+    frames.map((frame) =>
+      typeof frame === "number" ? `0${frame}` : new TextEncoder().encode(frame).toHex()
+    ).join(" ");
+  assert.deepEqual(stdout.split("\n"), [
+    hex("MDPW02", 2, "", "hello"),
+    hex("MDPC02", 2, "new", "part"),
+    hex("MDPC02", 3, "new", "end"),
+  ]);
+  // They were traced all the same.
+  assert.equal(the(spans, "route old").status.code, 0);
+  assert.equal(the(spans, "route new").status.code, 0);
+});
+
+Deno.test("the programs trace what they do, and no more: one trace over three processes", async () => {
+  await using receiver = new Receiver();
+  const { env } = receiver;
+  const permissions = ["--allow-run=sh"];
+  await using broker = start("cli/broker.ts", ["-b", "tcp://127.0.0.1:*"], [], { env });
+  const [, endpoint] = await broker.stderr(/Listening on (tcp:\S+)/);
+  const at = ["-b", endpoint!];
+  const serve = ["serve", "up", "--command", "tr a-z A-Z", ...at];
+  await using worker = start("cli/mdp.ts", serve, permissions, { env });
+  await worker.stderr(/^Serving /);
+  const call = await runProgram("cli/mdp.ts", ["call", "up", "hello", ...at], [], { env });
+  assert.deepEqual(call, { code: 0, stdout: ["HELLO"], stderr: [] });
+  for (const program of [worker, broker]) {
+    program.kill("SIGTERM");
+    assert.equal((await program.ended()).code, 0);
+  }
+  const { spans } = receiver;
+  assert.deepEqual([...new Set(spans.map(({ name }) => name.split(" ")[1]))], ["up"]);
+  const [[request, [route, ...within]], ...others] = tree(spans) as [[string, [string]]];
+  assert.deepEqual([request, route, others], ["request up", "route up", []]);
+  assert.deepEqual(within.at(-1), ["dispatch up", "handle up"]);
+  assert.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1);
 });
 
 Deno.test("nothing is traced, and no header is sent, when nobody takes spans", async () => {

@@ -31,6 +31,12 @@ export interface GatewayOptions {
    */
   maxContentSize?: number;
   /**
+   * How many bytes of a reply in parts may wait for a caller that reads slowly, as workers cannot be
+   * told to wait: if it is more the request is cancelled, and the content breaks off.
+   * @default {67108864}
+   */
+  maxBacklog?: number;
+  /**
    * The web pages that may call services besides those that the gateway's own address serves:
    * origins such as `"https://example.org"`, or `"*"` for all. Programs are not held to it.
    * @default {[]}
@@ -54,6 +60,7 @@ export class Gateway {
   readonly #client: () => Client;
   readonly #timeout: number;
   readonly #maxContentSize: number;
+  readonly #maxBacklog: number;
   readonly #origins: Origins;
   #inFlight = 0;
 
@@ -64,10 +71,12 @@ export class Gateway {
    * range.
    */
   constructor(client: () => Client, options: GatewayOptions = {}) {
-    const { timeout = 30_000, maxContentSize = 128 * 2 ** 20, origins = [] } = options;
+    const { timeout = 30_000, origins = [] } = options;
+    const { maxContentSize = 128 * 2 ** 20, maxBacklog = 64 * 2 ** 20 } = options;
     this.#client = client;
     this.#timeout = within("timeout", timeout, 1, LONGEST_TIMER);
     this.#maxContentSize = within("maxContentSize", maxContentSize, 0, Number.MAX_SAFE_INTEGER);
+    this.#maxBacklog = within("maxBacklog", maxBacklog, 0, Number.MAX_SAFE_INTEGER);
     this.#origins = new Origins(origins);
   }
 
@@ -136,6 +145,7 @@ export class Gateway {
         failed: asEvents
           ? (error) => UTF8.encode(serverSentEvent("error", reason(error)))
           : undefined,
+        maxBacklog: this.#maxBacklog,
         ended: () => this.#inFlight--,
       });
       return respond(body, asEvents ? EVENTS : contentType(type), {

@@ -16,6 +16,8 @@ export interface PartsOptions {
   encode: (part: ReplyPart) => Uint8Array<ArrayBuffer>;
   /** The bytes that say that the reply has failed; without them the content breaks off. */
   failed?: (error: unknown) => Uint8Array<ArrayBuffer>;
+  /** How many bytes may wait for whoever reads. */
+  maxBacklog: number;
   /** Called once, when there is no more to come, or nobody reads it any longer. */
   ended: () => void;
 }
@@ -24,48 +26,53 @@ export interface PartsOptions {
  * The content of an answer that has the parts of a reply.
  *
  * @param first The first part, which has come.
- * @param rest The rest, which is taken no faster than the content is.
+ * @param rest The rest. It is taken as it comes, since nobody can tell a worker to wait; whoever
+ * reads too slowly has it break off, and is not paid for with all the memory that there is.
  * @param options See {@linkcode PartsOptions}.
  * @returns The content.
  */
 export function streamParts(
   first: ReplyPart,
   rest: AsyncGenerator<ReplyPart, void, undefined>,
-  { encode, failed, ended }: PartsOptions,
+  { encode, failed, maxBacklog, ended }: PartsOptions,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let next: ReplyPart | undefined = first;
   let over = false;
   // Once: that nobody reads any longer may show while a part is waited for, which then fails.
   const end = () => {
     if (!over) ended();
     over = true;
   };
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        for (;;) {
-          const part = next ?? (await rest.next()).value;
-          next = undefined;
-          if (part === undefined) break;
-          const bytes = encode(part);
-          if (bytes.length === 0) continue;
-          return controller.enqueue(bytes);
+  const pass = async (controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>) => {
+    try {
+      for (let part: ReplyPart | void = first; part; part = (await rest.next()).value) {
+        const bytes = encode(part), backlog = -controller.desiredSize!;
+        if (backlog > 0 && backlog + bytes.length > maxBacklog) {
+          end();
+          controller.error(new Error(`More than ${maxBacklog} bytes of the reply were not read`));
+          await rest.return();
+          return;
         }
-        end();
-        controller.close();
-      } catch (error) {
-        if (over) return;
-        end();
-        if (failed === undefined) return controller.error(error);
-        controller.enqueue(failed(error));
-        controller.close();
+        if (bytes.length > 0) controller.enqueue(bytes);
       }
+      end();
+      controller.close();
+    } catch (error) {
+      if (over) return;
+      end();
+      if (failed === undefined) return controller.error(error);
+      controller.enqueue(failed(error));
+      controller.close();
+    }
+  };
+  return new ReadableStream<Uint8Array<ArrayBuffer>>({
+    start(controller) {
+      pass(controller);
     },
     async cancel() {
       end();
       await rest.return();
     },
-  });
+  }, { highWaterMark: 0, size: ({ byteLength }) => byteLength });
 }
 
 /**

@@ -54,14 +54,26 @@ Deno.test("docs/metrics.md and deploy/alerts.yml have the same alerts", () => {
   assert.deepEqual(mentioned.sort(), rules.map(({ alert }) => alert).sort());
 });
 
-Deno.test({
-  name: "deploy/alerts.yml is what promtool takes",
-  ignore: !promtool,
-  async fn() {
-    const path = new URL("deploy/alerts.yml", ROOT).pathname;
-    const { success, stdout, stderr } = await new Deno.Command("promtool", {
-      args: ["check", "rules", path],
-    }).output();
-    assert.ok(success, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
-  },
+for (
+  const [what, args] of [
+    ["is what promtool takes", ["check", "rules", "deploy/alerts.yml"]],
+    ["has each alert fire when it should, and not else", ["test", "rules", "tests/alerts.yml"]],
+  ] as const
+) {
+  Deno.test({
+    name: `deploy/alerts.yml ${what}`,
+    ignore: !promtool,
+    async fn() {
+      const { success, stdout, stderr } = await new Deno.Command("promtool", {
+        args: [...args],
+        cwd: ROOT,
+      }).output();
+      assert.ok(success, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
+    },
+  });
+}
+
+Deno.test("tests/alerts.yml has each alert of deploy/alerts.yml fire", async () => {
+  const fired = [...new Set((await read("tests/alerts.yml")).match(/\bMajortomo[A-Z]\w+/g))];
+  assert.deepEqual(fired.sort(), rules.map(({ alert }) => alert).sort());
 });

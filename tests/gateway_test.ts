@@ -207,6 +207,47 @@ Deno.test("`POST /services/NAME` tells the worker when the caller hangs up", asy
   );
 });
 
+Deno.test("`POST /services/NAME` cancels the request of a caller that reads too slowly", async () => {
+  await using stage = new HttpStage({ gateway: { maxBacklog: 100_000 } });
+  const cancelled = Promise.withResolvers<void>();
+  await stage.worker("flood", async (request) => {
+    // More than fits on the way, as often as it takes.
+    for (const part = bytes(...new Array(50_000).fill(7)); !request.signal.aborted;) {
+      await request.partial(part);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    cancelled.resolve();
+  });
+  const response = await call(stage, "flood");
+  await cancelled.promise;
+  await assert.rejects(response.bytes());
+  assert.equal(stage.broker.stats().dropped.cancelled, 1);
+  const inFlight = (await stage.metrics()).get("majortomo_gateway_requests_in_flight");
+  assert.equal(inFlight, 0);
+});
+
+Deno.test("`POST /services/NAME` gives one that reads all of it, however much and slowly", async () => {
+  await using stage = new HttpStage({ gateway: { maxBacklog: 100_000 } });
+  const gate = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const part = bytes(...new Array(70_000).fill(7));
+  await stage.worker("slow", async function* () {
+    for (const { promise } of gate) {
+      yield part;
+      await promise;
+    }
+    // One part may be more than may wait.
+    return new Uint8Array(1_000_000);
+  });
+  const response = await call(stage, "slow");
+  let length = 0, parts = 0;
+  for await (const chunk of response.body!) {
+    length += chunk.length;
+    // Each part is sent when the one before has been read.
+    if (length >= (parts + 1) * part.length) gate[parts++]?.resolve();
+  }
+  assert.equal(length, 2 * part.length + 1_000_000);
+});
+
 Deno.test("`POST /services/NAME` takes names that are escaped, of any bytes", async () => {
   await using stage = new HttpStage({ gateway: true });
   await stage.worker(bytes(0xff, 0x2f), () => "bytes");

@@ -1,7 +1,7 @@
 // The client against the real broker and real workers, in both dialects.
 
 import assert from "node:assert/strict";
-import { Client, type DialectName, TimeoutError } from "../client.ts";
+import { Client, type DialectName, ServiceError, TimeoutError } from "../client.ts";
 import { startBroker, type TestBroker } from "../testing.ts";
 import { Worker, type WorkerOptions } from "../worker.ts";
 import { assertFails, texts, whenFree } from "./client_stage.ts";
@@ -81,8 +81,15 @@ Deno.test("`request` waits for a worker that comes later, and asks MMI meanwhile
 
 Deno.test("`request` rejects with TimeoutError when no worker comes", async () => {
   await using broker = startBroker({ requestExpiry: 50 });
-  await using client = new Client(broker.endpoint);
+  await using client = new Client({ broker: broker.endpoint, dialect: "rfc" });
   await assertFails(client.request("nobody", "", { timeout: 100 }), TimeoutError, /"nobody"/);
+  await settled(broker);
+});
+
+Deno.test("`request` rejects with the broker's ServiceError 504 when no worker comes, where there are errors", async () => {
+  await using broker = startBroker({ requestExpiry: 50 });
+  await using client = new Client(broker.endpoint);
+  await assertFails(client.request("nobody", ""), ServiceError, /No worker/);
   await settled(broker);
 });
 

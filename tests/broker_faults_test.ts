@@ -26,42 +26,44 @@ import {
 
 // ---- processes ----
 
-Deno.test("a request is answered by another when its worker's process is killed", async () => {
-  await using stage = new Stage();
-  const client = stage.peer("c");
-  await using program = new Program("./stuck_worker.ts", [stage.endpoint, "echo"]);
-  assert.equal(await program.line(), "ready");
-  await stage.until("registered", (stats) => stats.workers.registered === 1);
-  client.send(C, C_REQUEST, "echo", "survive this");
-  assert.equal(await program.line(), "survive this");
-  const worker = await stage.worker("w", "echo");
-  assert.equal(stage.broker.stats().workers.waiting, 1);
-  const status = await program.kill("SIGKILL");
-  assert.equal(status.signal, "SIGKILL");
-  await worker.expect(W, REQUEST, "c", "", "survive this");
-  worker.send(W, FINAL, "c", "", "survived");
-  await client.expect(C, C_FINAL, "echo", "survived");
-  const { workers, recovered } = stage.broker.stats();
-  assert.deepEqual([workers.left.gone, recovered], [1, 1]);
-});
-
-Deno.test("a request is answered by another when its worker's process is stopped but its connection stands", async () => {
-  await using stage = new Stage({
-    heartbeatInterval: 50,
-    heartbeatTimeout: 300,
-    busyWorkerTimeout: 1_000,
+for (const dialect of ["rfc", "majortomo", "multiplexed"]) {
+  Deno.test(`${dialect}: a request is answered by another when its worker's process is killed`, async () => {
+    await using stage = new Stage();
+    const client = stage.peer("c");
+    await using program = new Program("./stuck_worker.ts", [stage.endpoint, "echo", dialect]);
+    assert.equal(await program.line(), "ready");
+    await stage.until("registered", (stats) => stats.workers.registered === 1);
+    client.send(C, C_REQUEST, "echo", "survive this");
+    assert.equal(await program.line(), "survive this");
+    const worker = await stage.worker("w", "echo");
+    assert.equal(stage.broker.stats().workers.waiting, 1);
+    const status = await program.kill("SIGKILL");
+    assert.equal(status.signal, "SIGKILL");
+    await worker.expect(W, REQUEST, "c", "", "survive this");
+    worker.send(W, FINAL, "c", "", "survived");
+    await client.expect(C, C_FINAL, "echo", "survived");
+    const { workers, recovered } = stage.broker.stats();
+    assert.deepEqual([workers.left.gone, recovered], [1, 1]);
   });
-  const client = stage.peer("c");
-  await using program = new Program("./stuck_worker.ts", [stage.endpoint, "echo"]);
-  assert.equal(await program.line(), "ready");
-  client.send(C, C_REQUEST, "echo", "survive this");
-  assert.equal(await program.line(), "survive this");
-  program.child.kill("SIGSTOP");
-  await stage.until("held for dead", (stats) => stats.workers.left.silent === 1);
-  const worker = stage.peer("w");
-  worker.send(W, READY, "echo");
-  assertFrames(await worker.receiveButHeartbeats(), [W, REQUEST, "c", "", "survive this"]);
-});
+
+  Deno.test(`${dialect}: a request is answered by another when its worker's process is stopped but its connection stands`, async () => {
+    await using stage = new Stage({
+      heartbeatInterval: 50,
+      heartbeatTimeout: 300,
+      busyWorkerTimeout: 1_000,
+    });
+    const client = stage.peer("c");
+    await using program = new Program("./stuck_worker.ts", [stage.endpoint, "echo", dialect]);
+    assert.equal(await program.line(), "ready");
+    client.send(C, C_REQUEST, "echo", "survive this");
+    assert.equal(await program.line(), "survive this");
+    program.child.kill("SIGSTOP");
+    await stage.until("held for dead", (stats) => stats.workers.left.silent === 1);
+    const worker = stage.peer("w");
+    worker.send(W, READY, "echo");
+    assertFrames(await worker.receiveButHeartbeats(), [W, REQUEST, "c", "", "survive this"]);
+  });
+}
 
 Deno.test("peers go on with the broker that comes after the one that was killed", async () => {
   const first = await BrokerProcess.start({ heartbeatInterval: 100 });

@@ -110,6 +110,8 @@ export class Outbox<B> {
         messages[at] = requests[at] = undefined;
       }
       peer.first = peer.last = NONE;
+      // Nobody is told any more of one that is gone.
+      if (result === "unreachable") this.#peers.delete(peer.name);
     }
     due.length = this.#length = 0;
     if (messages.length > CONTROLS) messages.length = requests.length = CONTROLS;

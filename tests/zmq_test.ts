@@ -35,6 +35,55 @@ async function receiveBytes(socket: Socket): Promise<Uint8Array[]> {
   return (await receive(socket)).map(taken);
 }
 
+/** Has the next errors of libzmq be told as these, as if something had come in between. */
+function tellErrors(...errors: number[]): Disposable {
+  const symbols = libzmq().symbols as { zmq_errno: () => number };
+  const { zmq_errno } = symbols;
+  symbols.zmq_errno = () => errors.shift() ?? zmq_errno();
+  return { [Symbol.dispose]: () => symbols.zmq_errno = zmq_errno };
+}
+
+Deno.test("`Socket` makes a call again when the error that it is told is not that call's", async () => {
+  const ENOENT = 2, ENOMEM = 12;
+  await using to = open("PAIR", { receiveHighWaterMark: 1 });
+  await using from = open("PAIR", { sendHighWaterMark: 1 });
+  from.connect(to.bind("inproc://errors"));
+  {
+    using _ = tellErrors(ENOENT, ENOMEM);
+    assert.equal(to.receive(), undefined);
+  }
+  while (from.send([bytes("x")]) === "sent");
+  using _ = tellErrors(ENOENT, ENOMEM);
+  assert.equal(from.send([bytes("x")]), "full");
+  assertFrames(await receiveBytes(to), ["x"]);
+});
+
+Deno.test("`Socket` throws an error that lasts, whatever it is", async () => {
+  await using socket = open("PAIR");
+  using _ = tellErrors(...new Array(100).fill(12));
+  assert.throws(() => socket.receive(), { name: "ZmqError", code: "ENOMEM" });
+  assert.throws(() => socket.send([bytes("x")]), { name: "ZmqError", code: "ENOMEM" });
+});
+
+Deno.test("`reactor` goes on when the error that it is told is not zmq_poll's", async () => {
+  await using to = open("PAIR");
+  await using from = open("PAIR");
+  from.connect(to.bind("inproc://poll-errors"));
+  const symbols = libzmq().symbols as { zmq_poll: (...args: never[]) => number };
+  const { zmq_poll } = symbols;
+  let failures = 3;
+  symbols.zmq_poll = (...args) => failures-- > 0 ? -1 : zmq_poll(...args);
+  using _ = tellErrors(2, 11, 4);
+  try {
+    from.send([bytes("x")]);
+    assertFrames(await receiveBytes(to), ["x"]);
+    await ready(to, POLLOUT);
+  } finally {
+    symbols.zmq_poll = zmq_poll;
+  }
+  assert.ok(failures < 0, "zmq_poll was asked");
+});
+
 Deno.test("`Socket.receiveBytes` copies a first frame of the due length to where it is told", async () => {
   await using to = open("PAIR");
   await using from = open("PAIR");

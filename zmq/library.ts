@@ -156,10 +156,35 @@ export function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(text + "\0");
 }
 
-/** The name of the error that the last call of libzmq on this thread ended with. */
+/**
+ * The name of the error that the last call of libzmq on this thread ended with. V8 and Deno may do
+ * something on this thread before it is asked, as collect garbage, and leave an error of their own
+ * in its place: so what a call cannot end with is not its error. See {@linkcode isTold}.
+ */
 export function errorCode(): string {
   const errno = libzmq().symbols.zmq_errno();
   return ERRNO.get(errno) ?? `E${errno}`;
+}
+
+/** What zmq.h says that sending and receiving can end with. */
+const TOLD: ReadonlySet<string> = new Set([
+  "EAGAIN",
+  "EFAULT",
+  "EFSM",
+  "EHOSTUNREACH",
+  "EINTR",
+  "EINVAL",
+  "ENOTSOCK",
+  "ENOTSUP",
+  "ETERM",
+]);
+
+/**
+ * Whether a call to send or receive can have ended with this error. If not, it is another's;
+ * as nothing was done the call can be made again.
+ */
+export function isTold(code: string): boolean {
+  return TOLD.has(code);
 }
 
 /**

@@ -49,6 +49,8 @@ export interface Watched {
 const ITEM = 16;
 const FD_AT = 8, EVENTS_AT = 12, REVENTS_AT = 14;
 const FOREVER = -1n;
+/** What zmq_poll cannot get over. All else is EINTR, or an error that is not its own. */
+const BROKEN: ReadonlySet<string> = new Set(["EFAULT", "ENOTSOCK", "ETERM"]);
 /** Pause before waiting anew after poll(2) failed, so that a lasting fault cannot spin. */
 const FAULT_PAUSE = 10;
 
@@ -152,7 +154,7 @@ class Reactor {
     this.#traffic = false;
     let ready = symbols.zmq_poll(this.#itemBytes, this.#order.length, timeout);
     if (ready < 0) {
-      if (errorCode() !== "EINTR") throw lastError("zmq_poll", "the sockets of this process");
+      if (BROKEN.has(errorCode())) throw lastError("zmq_poll", "the sockets of this process");
       // A signal came in between, perhaps when the descriptor's edge was already taken.
       this.#traffic = true;
     }

@@ -7,7 +7,7 @@
  */
 
 import { StateError } from "../errors.ts";
-import { bytesOf, cString, errorCode, lastError, libzmq } from "./library.ts";
+import { bytesOf, cString, errorCode, isTold, lastError, libzmq } from "./library.ts";
 import { Message, size_t } from "./message.ts";
 import { reactor } from "./reactor.ts";
 import * as zmq from "./symbols.ts";
@@ -99,6 +99,9 @@ export interface MonitorDetails {
   /** `acceptFailed`: why, e.g. `"EMFILE"`. */
   code: string;
 }
+
+/** How often a call is made again whose error is not its own; then that is thrown all the same. */
+const MISSES = 10;
 
 /** What a message has that is not there, for the number of its bytes. */
 const NOTHING = -1;
@@ -408,6 +411,7 @@ export class Socket {
   /** @returns How many bytes it has, if it was sent. */
   #sendFrame(frame: Frame, flags: number): number | Exclude<SendResult, "sent"> {
     const { symbols } = libzmq();
+    let misses = 0;
     for (;;) {
       let sent: number;
       if (frame instanceof Message) {
@@ -420,7 +424,8 @@ export class Socket {
         sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
       }
       if (sent >= 0) return sent;
-      switch (errorCode()) {
+      const code = errorCode();
+      switch (code) {
         case "EINTR":
           // A signal came in between; the frame is still to be sent.
           continue;
@@ -429,6 +434,7 @@ export class Socket {
         case "EHOSTUNREACH":
           return "unreachable";
       }
+      if (!isTold(code) && ++misses < MISSES) continue;
       throw lastError("zmq_send", `a ${this.type} socket`);
     }
   }
@@ -499,13 +505,15 @@ export class Socket {
   /** @returns How many bytes it has; `NOTHING` if there is no message. */
   #receiveFrame(frame: Message): number {
     const { symbols } = libzmq();
+    let misses = 0;
     for (;;) {
       const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT);
       if (size >= 0) return size;
       const code = errorCode();
       if (code === "EAGAIN") return NOTHING;
       // After a signal that came in between, again.
-      if (code !== "EINTR") throw lastError("zmq_msg_recv", `a ${this.type} socket`);
+      if (code === "EINTR" || (!isTold(code) && ++misses < MISSES)) continue;
+      throw lastError("zmq_msg_recv", `a ${this.type} socket`);
     }
   }
 

@@ -86,6 +86,8 @@ export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */
 const BATCH = 256;
+/** How long a receive takes, in ms, if it had to wait: without, it is some µs. */
+const WAITED = 0.01;
 /** How many messages are sent at a time at least, if there are more: workers need not wait. */
 const FLUSH = 128;
 /** How many identities are kept as strings; as many connections may have been there. */
@@ -159,6 +161,8 @@ export class Broker {
   #socket: Socket | undefined;
   #endpoints: readonly string[] = [];
   #boundAt = 0;
+  /** How many messages the last turn took. */
+  #taken = 0;
   /** How many invalid messages this turn has had. */
   #garbage = 0;
   #running = false;
@@ -250,7 +254,7 @@ export class Broker {
     this.#socket = socket;
     this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
-    socket.watch(() => this.#receive(socket), POLLIN, true);
+    socket.watch(() => this.#receive(socket), POLLIN, "complete");
     this.#accepts = new AcceptWatch(socket, (...failure) => this.#log.notAccepted(...failure));
     for (const endpoint of this.#endpoints) {
       this.#logger.info("Listening on {endpoint}", { endpoint });
@@ -498,11 +502,14 @@ export class Broker {
   // ---- the socket ----
 
   #receive(socket: Socket): void {
-    const now = performance.now();
     this.#garbage = 0;
-    for (let i = 0; i < BATCH && !socket.isClosed; i++) {
-      const frames = socket.receiveFrom();
-      if (frames === undefined) break;
+    const before = performance.now();
+    let frames = socket.receiveFrom();
+    const now = performance.now();
+    // Where messages come one by one, to ask for another costs as much as to receive it.
+    const most = this.#taken === 1 && now - before > WAITED ? 1 : BATCH;
+    this.#taken = 0;
+    while (frames !== undefined) {
       const peer = this.#nameOf(socket.sender);
       try {
         this.#handle(peer, frames, now);
@@ -511,6 +518,8 @@ export class Broker {
         this.#refuse(peer, frames, error, now);
       }
       if (this.#outbox.length >= FLUSH) this.#flush(now);
+      if (++this.#taken === most || socket.isClosed) break;
+      frames = socket.receiveFrom();
     }
     this.#flush(now);
     this.#arm();

@@ -7,7 +7,7 @@
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
-import { reactor } from "./zmq/reactor.ts";
+import { type Manner, reactor } from "./zmq/reactor.ts";
 import { type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
@@ -33,6 +33,8 @@ export interface ConnectionOptions<C> {
   onInvalid(error: ProtocolError): void;
   /** Called when the connection stands and when it is gone, if given. Must not throw. */
   onMonitor?(event: MonitorEvent): void;
+  /** Whether what comes by it can wait for some ms: other sockets have a shorter way then. */
+  isAside?: boolean;
 }
 
 /** A connection to a broker. Reconnecting is left to its owner, who makes a new one. */
@@ -42,6 +44,7 @@ export class Connection<C> {
   readonly #socket: Socket;
   readonly #options: ConnectionOptions<C>;
   readonly #control = new Uint8Array(CONTROL_LENGTH);
+  readonly #manner: Manner;
   /** Messages that the socket would not take, and who waits for it to. */
   readonly #unsent: { frames: readonly Uint8Array[]; sent: () => void }[] = [];
 
@@ -53,6 +56,7 @@ export class Connection<C> {
   constructor(options: ConnectionOptions<C>) {
     this.#options = options;
     this.endpoint = options.endpoint;
+    this.#manner = options.isAside ? "later" : "plain";
     this.#socket = new Socket("DEALER", {
       linger: options.linger,
       maxMessageSize: Number.isFinite(options.maxMessageSize) ? options.maxMessageSize : -1,
@@ -66,7 +70,7 @@ export class Connection<C> {
         });
       }
       this.#socket.connect(options.endpoint);
-      this.#socket.watch(this.#ready);
+      this.#watch();
     } catch (error) {
       this.#socket.close();
       throw error;
@@ -90,7 +94,7 @@ export class Connection<C> {
     if (this.#unsent.length === 0 && this.#socket.send(frames) === "sent") return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#unsent.push({ frames, sent: resolve });
-    this.#socket.watch(this.#ready, POLLIN | POLLOUT);
+    this.#watch(POLLIN | POLLOUT);
     return promise;
   }
 
@@ -105,7 +109,7 @@ export class Connection<C> {
     if (at < 0) return false;
     for (const { sent } of this.#unsent.splice(at, 1)) sent();
     // Room is nothing to be told of any more.
-    if (this.#unsent.length === 0) this.#socket.watch(this.#ready);
+    if (this.#unsent.length === 0) this.#watch();
     return true;
   }
 
@@ -126,6 +130,10 @@ export class Connection<C> {
     if (!this.#socket.isClosed && linger !== undefined) this.#socket.set("linger", linger);
     for (const { sent } of this.#unsent.splice(0)) sent();
     return this.#socket.close();
+  }
+
+  #watch(interest: number = POLLIN): void {
+    this.#socket.watch(this.#ready, interest, this.#manner);
   }
 
   readonly #ready = (): void => {
@@ -151,6 +159,6 @@ export class Connection<C> {
       if (this.#socket.send(this.#unsent[0]!.frames) !== "sent") return;
       this.#unsent.shift()!.sent();
     }
-    this.#socket.watch(this.#ready);
+    this.#watch();
   }
 }

@@ -160,6 +160,7 @@ export class Pool implements Transport {
         onMonitor: (event) => {
           if (event === "disconnected") this.lose(endpoint, "was lost");
         },
+        isAside: true,
       }),
     );
   }

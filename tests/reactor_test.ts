@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { reactor, setSyncWait } from "../zmq/reactor.ts";
+import { type Manner, reactor, setSyncWait } from "../zmq/reactor.ts";
 import { Socket } from "../zmq/socket.ts";
 import { POLLIN, POLLOUT } from "../zmq/symbols.ts";
 import { output } from "./program.ts";
@@ -86,15 +86,19 @@ function remote(endpoint: string, messages: number): Promise<string> {
 }
 
 /** Collects what comes, for a test of whether it is found. */
-function collect(socket: Socket, wanted: number) {
+function collect(socket: Socket, wanted: number, manner: Manner = "plain") {
   const seen: Uint8Array[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const timer = setTimeout(() => reject(new Error(`${seen.length} of ${wanted} came`)), 10_000);
   const check = () => seen.length >= wanted && resolve(clearTimeout(timer));
-  socket.watch(() => {
-    for (let frames; (frames = socket.receiveBytes()) !== undefined;) seen.push(...frames);
-    check();
-  });
+  socket.watch(
+    () => {
+      for (let frames; (frames = socket.receiveBytes()) !== undefined;) seen.push(...frames);
+      check();
+    },
+    POLLIN,
+    manner,
+  );
   return { seen, complete: promise };
 }
 
@@ -347,7 +351,7 @@ Deno.test("`setSyncWait` sets how long a turn may block, and refuses what is no 
 });
 
 /** Two sockets that send each other a message for ever, which takes no promise. */
-function perpetual(isComplete: boolean, onTurn: () => void) {
+function perpetual(manner: "plain" | "complete", onTurn: () => void) {
   const a = new Socket("PAIR", { linger: 0 }), b = new Socket("PAIR", { linger: 0 });
   b.connect(a.bind("tcp://127.0.0.1:*"));
   for (const socket of [a, b]) {
@@ -357,7 +361,7 @@ function perpetual(isComplete: boolean, onTurn: () => void) {
         while (socket.receiveBytes() !== undefined) socket.send([bytes("on")]);
       },
       POLLIN,
-      isComplete,
+      manner,
     );
   }
   // It is connected: the other has no peer yet that a message could wait for.
@@ -368,7 +372,7 @@ function perpetual(isComplete: boolean, onTurn: () => void) {
 Deno.test("`reactor` has turns in a row where handlers are complete, and leaves others theirs", async () => {
   let turns = 0, most = 0, before = 0;
   const seen = Promise.withResolvers<void>();
-  await using _ = perpetual(true, () => turns++);
+  await using _ = perpetual("complete", () => turns++);
   const look = () => {
     most = Math.max(most, turns - before);
     before = turns;
@@ -384,11 +388,110 @@ Deno.test("`reactor` lets promises run between turns where a handler is not comp
   let turns = 0, promised = 0;
   const behind: number[] = [];
   const seen = Promise.withResolvers<void>();
-  await using _ = perpetual(false, () => {
+  await using _ = perpetual("plain", () => {
     if (promised !== turns) behind.push(turns - promised);
     if (++turns > 1_000) seen.resolve();
     Promise.resolve().then(() => promised++);
   });
   await seen.promise;
   assert.deepEqual(behind, []);
+});
+
+/** Sends itself a message for ever, by a peer that is not watched; counts how it is called. */
+class Lonely extends Socket {
+  asked = 0;
+  blocked = 0;
+  readonly #peer = new Socket("PAIR", { linger: 0 });
+
+  constructor() {
+    super("PAIR", { linger: 0 });
+    this.#peer.connect(this.bind("tcp://127.0.0.1:*"));
+    this.#peer.send([bytes("on")]);
+  }
+
+  serve(): void {
+    while (this.receiveBytes() !== undefined) this.#peer.send([bytes("on")]);
+  }
+
+  override ready(events: number): void {
+    this.asked++;
+    super.ready(events);
+  }
+
+  override readyWithin(milliseconds: number): boolean {
+    this.blocked++;
+    return super.readyWithin(milliseconds);
+  }
+
+  override close(): Promise<void> {
+    return Promise.all([this.#peer.close(), super.close()]).then(() => {});
+  }
+}
+
+Deno.test("`reactor` blocks in the receive of a socket that is the only one that matters", async () => {
+  await using socket = new Lonely();
+  const seen = Promise.withResolvers<void>();
+  let late = 0, sentAt = 0, most = 0;
+  const send = () => {
+    sentAt = socket.blocked;
+    peer.send([bytes("later")]);
+  };
+  // What can be left for later is there, and has its turns.
+  await using later = new Socket("PAIR", { linger: 0 });
+  await using peer = new Socket("PAIR", { linger: 0 });
+  peer.connect(later.bind("tcp://127.0.0.1:*"));
+  later.watch(
+    () => {
+      while (later.receiveBytes() !== undefined) late++;
+      most = Math.max(most, socket.blocked - sentAt);
+      if (late > 20 && socket.blocked > 500) seen.resolve();
+      else setTimeout(send, 1);
+    },
+    POLLIN,
+    "later",
+  );
+  socket.watch(() => socket.serve(), POLLIN, "complete");
+  send();
+  await seen.promise;
+  assert.ok(most < 500, `what can be left for later waited for ${most} turns`);
+  assert.ok(socket.blocked > 4 * socket.asked, `${socket.asked} asked, ${socket.blocked} not`);
+});
+
+Deno.test("`reactor` asks when another socket matters, or one is to be sent by, too", async () => {
+  await using socket = new Lonely();
+  let calls = 0;
+  const enough = Promise.withResolvers<void>();
+  const handler = () => {
+    socket.serve();
+    if (++calls % 200 === 0) enough.resolve();
+  };
+  socket.watch(handler, POLLIN | POLLOUT);
+  await enough.promise;
+  assert.equal(socket.blocked, 0);
+  await using other = new Socket("PAIR", { linger: 0 });
+  other.watch(() => {});
+  socket.watch(handler);
+  // The turn that is under way may have been arranged before.
+  await pause(ASLEEP);
+  assert.equal(socket.blocked, 0);
+  assert.ok(socket.asked > 0);
+});
+
+Deno.test("`reactor` finds what came for later while it was received from outside", async () => {
+  await using other = new Socket("PAIR", { linger: 0 });
+  await using itsPeer = new Socket("PAIR", { linger: 0 });
+  itsPeer.connect(other.bind("tcp://127.0.0.1:*"));
+  other.watch(() => other.receiveBytes());
+  await using socket = new Socket("PAIR", { linger: 0 });
+  const peer = remote(socket.bind("tcp://127.0.0.1:*"), 2);
+  for (let round = 0; round < 10; round++) {
+    const { seen, complete } = collect(socket, 2, "later");
+    await sendWhenConnected(socket, "go");
+    await pause(10);
+    while (seen.length === 0) seen.push(...socket.receiveBytes() ?? []);
+    await complete;
+    assertFrames(seen, ["0", "1"]);
+  }
+  socket.send([bytes("")]);
+  await peer;
 });

@@ -9,7 +9,7 @@
 import { StateError } from "../errors.ts";
 import { bytesOf, cString, errorCode, isTold, lastError, libzmq } from "./library.ts";
 import { Message, size_t } from "./message.ts";
-import { reactor } from "./reactor.ts";
+import { type Manner, reactor } from "./reactor.ts";
 import * as zmq from "./symbols.ts";
 
 /** The socket types that can be made here, with the numbers of zmq.h. */
@@ -44,6 +44,8 @@ const OPTIONS = {
   receiveHighWaterMark: { id: 24, type: "int" },
   /** ZMQ_ROUTER_MANDATORY: 1 tells of a peer that is gone or full, instead of silent loss. */
   routerMandatory: { id: 33, type: "int" },
+  /** ZMQ_RCVTIMEO: ms that a receive may block, where it may. */
+  receiveTimeout: { id: 27, type: "int" },
   /** ZMQ_TCP_KEEPALIVE: 1 lets the kernel probe silent connections. */
   tcpKeepalive: { id: 34, type: "int" },
   /** ZMQ_IMMEDIATE: 1 queues messages for finished connections only. */
@@ -185,7 +187,11 @@ export class Socket {
   readonly traffic: Traffic = { messagesIn: 0, bytesIn: 0, messagesOut: 0, bytesOut: 0 };
   readonly #context: Context;
   #interest = 0;
-  #isComplete = false;
+  #manner: Manner = "plain";
+  /** What libzmq has for ZMQ_RCVTIMEO: without end, unless set. */
+  #receiveTimeout = -1;
+  /** What is told to the next receive: one that the reactor asks for may block. */
+  #receiveFlags: number = zmq.DONTWAIT;
   #handler: ((events: number) => void) | undefined;
   #closed: Promise<void> | undefined;
   #monitor: Socket | undefined;
@@ -224,13 +230,29 @@ export class Socket {
   }
 
   /** For the reactor. */
-  get isComplete(): boolean {
-    return this.#isComplete;
+  get manner(): Manner {
+    return this.#manner;
   }
 
   /** For the reactor. */
   ready(events: number): void {
     this.#handler?.(events);
+  }
+
+  /** For the reactor. */
+  readyWithin(milliseconds: number): boolean {
+    if (this.#receiveTimeout !== milliseconds) {
+      this.set("receiveTimeout", milliseconds);
+      this.#receiveTimeout = milliseconds;
+    }
+    const { messagesIn } = this.traffic;
+    this.#receiveFlags = 0;
+    try {
+      this.#handler?.(zmq.POLLIN);
+    } finally {
+      this.#receiveFlags = zmq.DONTWAIT;
+    }
+    return this.traffic.messagesIn !== messagesIn;
   }
 
   /**
@@ -239,19 +261,20 @@ export class Socket {
    *
    * @param handler Called with what holds now.
    * @param interest `POLLIN`, `POLLOUT`, both or none.
-   * @param isComplete Whether the handler leaves nothing to be done later, by promises or timers.
+   * @param manner How the reactor serves it. For `POLLIN` alone the handler begins with a receive,
+   * which may block where the reactor has it so.
    */
   watch(
     handler: (events: number) => void,
     interest: number = zmq.POLLIN,
-    isComplete = false,
+    manner: Manner = "plain",
   ): void {
     this.#open();
-    this.#isComplete = isComplete;
     const first = this.#handler === undefined;
     this.#handler = handler;
-    if (!first && interest === this.#interest) return;
+    if (!first && interest === this.#interest && manner === this.#manner) return;
     this.#interest = interest;
+    this.#manner = manner;
     if (first) reactor.add(this);
     else reactor.interestChanged();
   }
@@ -281,19 +304,23 @@ export class Socket {
       throw error;
     }
     this.#monitor = monitor;
-    monitor.watch(() => {
-      for (let frames; !monitor.isClosed && (frames = monitor.receiveBytes()) !== undefined;) {
-        // The first frame is the event, 16 bits in the machine's order, and a value of 32.
-        const view = new DataView(frames[0]!.buffer), number = view.getUint16(0, true);
-        const event = events.find((event) => EVENTS[event] === number);
-        if (event === undefined) continue;
-        const errno = view.getInt32(2, true);
-        handler(event, {
-          endpoint: new TextDecoder().decode(frames[1]),
-          code: zmq.ERRNO.get(errno) ?? `E${errno}`,
-        });
-      }
-    });
+    monitor.watch(
+      () => {
+        for (let frames; !monitor.isClosed && (frames = monitor.receiveBytes()) !== undefined;) {
+          // The first frame is the event, 16 bits in the machine's order, and a value of 32.
+          const view = new DataView(frames[0]!.buffer), number = view.getUint16(0, true);
+          const event = events.find((event) => EVENTS[event] === number);
+          if (event === undefined) continue;
+          const errno = view.getInt32(2, true);
+          handler(event, {
+            endpoint: new TextDecoder().decode(frames[1]),
+            code: zmq.ERRNO.get(errno) ?? `E${errno}`,
+          });
+        }
+      },
+      zmq.POLLIN,
+      "later",
+    );
   }
 
   /** Ends `monitor()`, if there is one: nothing more is told. @returns A promise of its end. */
@@ -505,9 +532,11 @@ export class Socket {
   /** @returns How many bytes it has; `NOTHING` if there is no message. */
   #receiveFrame(frame: Message): number {
     const { symbols } = libzmq();
+    const flags = this.#receiveFlags;
+    this.#receiveFlags = zmq.DONTWAIT;
     let misses = 0;
     for (;;) {
-      const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, zmq.DONTWAIT);
+      const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, flags);
       if (size >= 0) return size;
       const code = errorCode();
       if (code === "EAGAIN") return NOTHING;

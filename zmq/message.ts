@@ -70,14 +70,17 @@ export class Message {
     return message;
   }
 
-  /** Whether its bytes are in the `zmq_msg_t` itself, and where is known. */
-  get #short(): boolean {
+  /**
+   * Whether its bytes are in the `zmq_msg_t` itself, and where is known. No getter: V8 makes a call
+   * of its own, not optimized, for each use of a private one.
+   */
+  #isShort(): boolean {
     return readable! && this.#chunk[this.#at + TYPE_AT] === SHORT;
   }
 
   /** How many bytes it holds. */
   get size(): number {
-    if (this.#short) return this.#chunk[this.#at + SIZE_AT]!;
+    if (this.#isShort()) return this.#chunk[this.#at + SIZE_AT]!;
     return Number(libzmq().symbols.zmq_msg_size(this.pointer));
   }
 
@@ -113,7 +116,7 @@ export class Message {
   read(into: Uint8Array): number {
     const size = this.size, length = Math.min(size, into.length);
     if (length === 0) return size;
-    if (this.#short) {
+    if (this.#isShort()) {
       const chunk = this.#chunk, data = this.#at + DATA_AT;
       for (let i = 0; i < length; i++) into[i] = chunk[data + i]!;
     } else {
@@ -130,7 +133,7 @@ export class Message {
    */
   toBinaryString(): string {
     const size = this.size;
-    if (this.#short) return shortString(this.#chunk, this.#at + DATA_AT, size);
+    if (this.#isShort()) return shortString(this.#chunk, this.#at + DATA_AT, size);
     const bytes = size > scratch.length ? new Uint8Array(size) : scratch;
     this.read(bytes);
     return binaryString(bytes, 0, size);
@@ -141,7 +144,7 @@ export class Message {
    * others. To be had without a string, it finds what is known of a peer in a third of the time.
    */
   get routingNumber(): number | undefined {
-    if (!this.#short) return undefined;
+    if (!this.#isShort()) return undefined;
     const chunk = this.#chunk, at = this.#at;
     if (chunk[at + SIZE_AT] !== 5 || chunk[at + DATA_AT] !== 0) return undefined;
     return chunk[at + DATA_AT + 1]! << 24 | chunk[at + DATA_AT + 2]! << 16 |
@@ -170,7 +173,7 @@ export class Message {
     this.#released = true;
     const kept = spare.length < SPARE;
     if (kept) spare.push(this);
-    if (kept && this.#short) {
+    if (kept && this.#isShort()) {
       // It holds no memory, and what else there is libzmq closes when it is used again.
       this.#chunk[this.#at + SIZE_AT] = 0;
       return;

@@ -7,7 +7,7 @@
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
-import { type Manner, reactor } from "./zmq/reactor.ts";
+import type { Manner } from "./zmq/reactor.ts";
 import { type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
@@ -115,10 +115,7 @@ export class Connection<C> {
 
   /** Hands on what has come already, without waiting for the event loop to find it. */
   poll(): void {
-    if (this.#socket.isClosed) return;
-    this.#ready();
-    // This may have swallowed the descriptor's edge, and left messages behind.
-    reactor.touched();
+    if (!this.#socket.isClosed) this.#ready();
   }
 
   /**

@@ -65,23 +65,23 @@ Deno.test("`Socket` throws an error that lasts, whatever it is", async () => {
   assert.throws(() => socket.send([bytes("x")]), { name: "ZmqError", code: "ENOMEM" });
 });
 
-Deno.test("`reactor` goes on when the error that it is told is not zmq_poll's", async () => {
+Deno.test("`reactor` goes on when the error that it is told is not poll's", async () => {
   await using to = open("PAIR");
   await using from = open("PAIR");
   from.connect(to.bind("inproc://poll-errors"));
-  const symbols = libzmq().symbols as { zmq_poll: (...args: never[]) => number };
-  const { zmq_poll } = symbols;
+  const symbols = libzmq().symbols as { poll: (...args: never[]) => number };
+  const { poll } = symbols;
   let failures = 3;
-  symbols.zmq_poll = (...args) => failures-- > 0 ? -1 : zmq_poll(...args);
+  symbols.poll = (...args) => failures-- > 0 ? -1 : poll(...args);
   using _ = tellErrors(2, 11, 4);
   try {
+    const received = receiveBytes(to);
+    while (failures >= 0) await new Promise((resolve) => setTimeout(resolve));
     from.send([bytes("x")]);
-    assertFrames(await receiveBytes(to), ["x"]);
-    await ready(to, POLLOUT);
+    assertFrames(await received, ["x"]);
   } finally {
-    symbols.zmq_poll = zmq_poll;
+    symbols.poll = poll;
   }
-  assert.ok(failures < 0, "zmq_poll was asked");
 });
 
 Deno.test("`Socket.receiveBytes` copies a first frame of the due length to where it is told", async () => {

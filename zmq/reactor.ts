@@ -11,36 +11,45 @@
  *   └─────────┘               └───────────┘ ────────┘
  * ```
  *
- * - A *turn* asks libzmq which sockets are ready and calls their handlers. If there was traffic
- *   since the turn before, it may block for up to {@linkcode Reactor.syncWait}: what follows
- *   traffic soon, as a reply does, is then met without a thread hop (which takes 40 to 100 µs).
+ * - A *turn* asks libzmq which sockets are ready and calls their handlers. To ask about one takes
+ *   two system calls or three, so only those are asked about that may be: whose descriptor fires,
+ *   for which all of them take one call of poll(2); and those that were *touched*, as each use of
+ *   a socket may swallow its descriptor's edge. If there was traffic since the turn before, it may
+ *   block for up to {@linkcode Reactor.syncWait}: what follows traffic soon, as a reply does, is
+ *   then met without a thread hop (which takes 40 to 100 µs).
  *   Between two turns the event loop runs whatever else there is. That takes longer than to pass
  *   on a message, so a broker has some turns in a row, for as long as one may block: a round trip
  *   through it takes 10 % less time then. Where one socket alone matters nobody is asked: its
- *   handler blocks in its first receive. To ask and then to receive takes 14 system calls for a
- *   message that comes alone, to receive it 7.
+ *   handler blocks in its first receive. To ask and then to receive takes twice as many system
+ *   calls for a message that comes alone.
  * - Otherwise one call of poll(2) on another thread waits on all descriptors, and nothing runs.
  *   No socket is touched there, so the process may go on using them; what it does to a socket
- *   (a send may swallow the descriptor's edge) starts a turn, which asks libzmq afresh.
+ *   starts a turn, which asks libzmq afresh.
  *
  * @module
  */
 
 import { MdpError } from "../errors.ts";
 import { bytesOf, cString, errorCode, lastError, libzmq } from "./library.ts";
+import { size_t } from "./message.ts";
 import { DONTWAIT, FD, PAIR, POLLIN } from "./symbols.ts";
 
 /** What the reactor needs of a socket. */
 export interface Watched {
-  /** The `void *` of libzmq. */
-  readonly pointer: Deno.PointerObject;
   /** `ZMQ_FD`. */
   readonly descriptor: number;
   /** `ZMQ_POLLIN`, `ZMQ_POLLOUT`, both or none: what is waited for. */
   readonly interest: number;
   /** How it is served. */
   readonly manner: Manner;
-  /** Called with those of them that hold now; again in the next turn if they still do. */
+  /**
+   * The reactor's own: whether it waits for the socket, and if so, whether the socket was used since
+   * it was asked about. Not watched at first.
+   */
+  state: "not watched" | "asked" | "touched";
+  /** `ZMQ_EVENTS`: what of `ZMQ_POLLIN` and `ZMQ_POLLOUT` holds. */
+  events(): number;
+  /** Called with those of its interest that hold now; again in the next turn if they still do. */
   ready(events: number): void;
   /**
    * The same for what is to be received: what is there now, or comes within so many ms.
@@ -57,39 +66,43 @@ export interface Watched {
  */
 export type Manner = "plain" | "complete" | "later";
 
-/** sizeof (zmq_pollitem_t): void *socket; int fd; short events; short revents. */
-const ITEM = 16;
-const FD_AT = 8, EVENTS_AT = 12, REVENTS_AT = 14;
-const FOREVER = -1n;
-/** What zmq_poll cannot get over. All else is EINTR, or an error that is not its own. */
-const BROKEN: ReadonlySet<string> = new Set(["EFAULT", "ENOTSOCK", "ETERM"]);
-/** How many turns may leave out those of whom it can be asked later. */
-const MOST_TURNS_OF_SOME = 16;
+/** struct pollfd: int fd; short events; short revents. */
+const ITEM = 8;
+const EVENTS_AT = 4, REVENTS_AT = 6;
+/** POLLIN of poll(2), everywhere. */
+const READABLE = 1;
+const FOREVER = -1;
+/** How many turns in a row may be for the only socket that matters. */
+const MOST_TURNS_OF_ONE = 16;
+/** How often in a row poll(2) may fail: with EINTR, or with an error that is not its own. */
+const MOST_FAULTS = 100;
 /** Pause before waiting anew after poll(2) failed, so that a lasting fault cannot spin. */
 const FAULT_PAUSE = 10;
 
 class Reactor {
   #syncWait = 1;
-  /** The same for the FFI. */
-  #timeout = 1n;
   readonly #watched = new Set<Watched>();
-  /** `#watched` in the order of `#items`: what can be left for later comes last. */
+  /** `#watched` in the order of `#items`. */
   #order: Watched[] = [];
-  /** How many of `#order`, the first, cannot be left for later. */
-  #pressing = 0;
-  /** The only one of these, if there is one, and it is to be received from. */
+  /** The only one that cannot be left for later, if there is just one, and it is to be received from. */
   #only: Watched | undefined;
-  /** How many turns in a row were not for all. */
-  #turnsOfSome = 0;
-  /** What zmq_poll is given in a turn: the sockets. */
+  /** How many turns in a row were for that one. */
+  #turnsOfOne = 0;
+  /** What poll(2) is given in a turn: the descriptors. */
   #items = new DataView(new ArrayBuffer(0));
   #itemBytes = new Uint8Array(0);
-  /** Whether `#order` and `#items` are out of date. */
+  /** Whether these are out of date. */
   #changed = true;
+  /** Those that are `touched`, and some that were. */
+  #touched: Watched[] = [];
+  /** The same, while those are asked about. */
+  #asking: Watched[] = [];
   /** Whether there was traffic since the last turn began. */
   #traffic = false;
   /** Whether a turn is due or under way. */
   #turning = false;
+  /** How often in a row poll(2) has failed. */
+  #faults = 0;
   /** What the asynchronous wait polls, while it is under way; kept alive by this field. */
   #waiting: Uint8Array<ArrayBuffer> | undefined;
   /** The descriptors in `#waiting` are no longer those of `#watched`. */
@@ -114,12 +127,13 @@ class Reactor {
       );
     }
     this.#syncWait = milliseconds;
-    this.#timeout = BigInt(milliseconds);
   }
 
   /** Starts to wait for the socket. Keeps the process alive until it is removed. */
   add(socket: Watched): void {
     this.#watched.add(socket);
+    socket.state = "asked";
+    this.#touch(socket);
     this.#change();
   }
 
@@ -129,21 +143,37 @@ class Reactor {
    */
   remove(socket: Watched, then: () => void): void {
     this.#watched.delete(socket);
+    socket.state = "not watched";
     this.#change();
     if (this.#waiting === undefined) return then();
     this.#afterWait.push(then);
     this.#interrupt();
   }
 
-  /** To be called when a socket's `interest` has changed. */
-  interestChanged(): void {
+  /** To be called when a socket's `interest` or `manner` has changed. */
+  interestChanged(socket: Watched): void {
+    this.#touch(socket);
     this.#change();
   }
 
-  /** To be called after each use of a socket: it may have swallowed the descriptor's edge. */
-  touched(): void {
+  /** To be called after each use of a socket, watched or not. */
+  touched(socket: Watched): void {
+    this.#touch(socket);
     this.#traffic = true;
     this.#schedule();
+  }
+
+  /** To be called instead if it said that there is nothing to receive. */
+  drained(socket: Watched): void {
+    if (socket.state === "touched" && socket.interest === POLLIN) socket.state = "asked";
+    this.#traffic = true;
+    this.#schedule();
+  }
+
+  #touch(socket: Watched): void {
+    if (socket.state !== "asked") return;
+    socket.state = "touched";
+    this.#touched.push(socket);
   }
 
   #change(): void {
@@ -161,9 +191,9 @@ class Reactor {
   readonly #turns = (): void => {
     const until = this.#syncWait > 0 ? performance.now() + this.#syncWait : 0;
     while (this.#turn() && performance.now() < until);
-    // No edge may be swallowed: all are asked before a wait.
-    const isUnasked = this.#turnsOfSome > 0;
-    if (this.#watched.size > 0 && (this.#traffic || this.#changed || isUnasked)) {
+    // Before a wait all those are asked that were touched.
+    const isDue = this.#traffic || this.#changed || this.#touched.length > 0;
+    if (this.#watched.size > 0 && isDue) {
       setImmediate(this.#turns);
       return;
     }
@@ -174,40 +204,14 @@ class Reactor {
   /** @returns Whether the next may follow at once. */
   #turn(): boolean {
     if (this.#changed) this.#arrange();
-    const traffic = this.#traffic, only = traffic ? this.#only : undefined;
+    const traffic = this.#traffic;
     this.#traffic = false;
-    const isForAll = !traffic || ++this.#turnsOfSome > MOST_TURNS_OF_SOME;
-    if (isForAll) this.#turnsOfSome = 0;
-    else if (only !== undefined) return this.#receive(only);
-    const timeout = traffic && only === undefined ? this.#timeout : 0n;
-    const count = isForAll ? this.#order.length : this.#pressing;
-    let ready = libzmq().symbols.zmq_poll(this.#itemBytes, count, timeout);
-    if (ready < 0) {
-      if (BROKEN.has(errorCode())) throw lastError("zmq_poll", "the sockets of this process");
-      // A signal came in between, perhaps when the descriptor's edge was already taken.
-      this.#traffic = true;
-      return false;
+    if (this.#only !== undefined && traffic) {
+      if (this.#turnsOfOne++ < MOST_TURNS_OF_ONE) return this.#receive(this.#only);
+      const served = this.#serveAll(0);
+      return this.#traffic ? served : this.#receive(this.#only);
     }
-    if (ready === 0) return only !== undefined && this.#receive(only);
-    this.#traffic = true;
-    let complete = true;
-    const order = this.#order;
-    for (let i = 0; ready > 0 && i < count; i++) {
-      const events = this.#items.getInt16(i * ITEM + REVENTS_AT, true);
-      if (events === 0) continue;
-      ready--;
-      const socket = order[i]!;
-      // A handler before this one may have removed it.
-      if (!this.#watched.has(socket)) continue;
-      complete &&= socket.manner !== "plain";
-      try {
-        socket.ready(events);
-      } catch (error) {
-        // As any uncaught error; whoever survives it keeps the other sockets.
-        reportError(error);
-      }
-    }
-    return complete && this.#watched.size > 0;
+    return this.#serveAll(traffic ? this.#syncWait : 0);
   }
 
   /** A turn that asks nobody. */
@@ -223,22 +227,64 @@ class Reactor {
     return received && only.manner === "complete" && this.#watched.size > 0;
   }
 
+  /** A turn for all, which waits for so long if there is nothing. */
+  #serveAll(milliseconds: number): boolean {
+    this.#turnsOfOne = 0;
+    let complete = true;
+    const asking = this.#touched;
+    this.#touched = this.#asking;
+    this.#asking = asking;
+    for (const socket of asking) {
+      if (socket.state === "touched") complete = this.#serve(socket) && complete;
+    }
+    asking.length = 0;
+    const order = this.#order, count = order.length;
+    const timeout = this.#traffic || this.#changed ? 0 : milliseconds;
+    let fired = libzmq().symbols.poll(this.#itemBytes, size_t(count), timeout);
+    if (fired < 0) this.#fail();
+    else this.#faults = 0;
+    for (let i = 0; fired > 0 && i < count; i++) {
+      if (this.#items.getInt16(i * ITEM + REVENTS_AT, true) === 0) continue;
+      fired--;
+      this.#traffic = true;
+      const socket = order[i]!;
+      // A handler before this one may have removed it.
+      if (socket.state !== "not watched") complete = this.#serve(socket) && complete;
+    }
+    return this.#traffic && complete && this.#watched.size > 0;
+  }
+
+  /** Asks about one, and calls its handler. @returns Whether that leaves nothing to others. */
+  #serve(socket: Watched): boolean {
+    socket.state = "asked";
+    try {
+      const events = socket.events() & socket.interest;
+      if (events === 0) return true;
+      // If the handler leaves something it is to be called again.
+      this.touched(socket);
+      socket.ready(events);
+    } catch (error) {
+      // As any uncaught error; whoever survives it keeps the other sockets.
+      reportError(error);
+    }
+    return socket.manner !== "plain";
+  }
+
+  /** Poll(2) has failed: a signal came in between, or the error is not its own; but not for ever. */
+  #fail(): void {
+    if (++this.#faults >= MOST_FAULTS) throw lastError("poll", "the sockets of this process");
+    this.#traffic = true;
+  }
+
   #arrange(): void {
     this.#changed = false;
-    const pressing = [...this.#watched].filter(({ manner }) => manner !== "later");
-    this.#order = [...new Set([...pressing, ...this.#watched])];
-    this.#pressing = pressing.length;
-    const [only] = pressing;
-    this.#only = pressing.length === 1 && only!.interest === POLLIN ? only : undefined;
-    // Who has come may have something already.
-    this.#turnsOfSome = MOST_TURNS_OF_SOME;
-    const items = new ArrayBuffer(Math.max(1, this.#order.length) * ITEM);
-    this.#items = new DataView(items);
-    this.#itemBytes = new Uint8Array(items);
-    this.#order.forEach((socket, i) => {
-      this.#items.setBigUint64(i * ITEM, Deno.UnsafePointer.value(socket.pointer), true);
-      this.#items.setInt16(i * ITEM + EVENTS_AT, socket.interest, true);
-    });
+    this.#order = [...this.#watched];
+    const [only, ...others] = this.#order.filter(({ manner }) => manner !== "later");
+    this.#only = only?.interest === POLLIN && others.length === 0 ? only : undefined;
+    // Whoever has come may have something already.
+    this.#turnsOfOne = MOST_TURNS_OF_ONE;
+    this.#items = itemsOf(this.#order.map((socket) => socket.descriptor));
+    this.#itemBytes = bytesOf(this.#items);
   }
 
   #wait(): void {
@@ -250,25 +296,36 @@ class Reactor {
     const wake = this.#wake ??= new Wake();
     wake.clear();
     const descriptors = [wake.descriptor, ...this.#order.map((socket) => socket.descriptor)];
-    const items = new DataView(new ArrayBuffer(descriptors.length * ITEM));
-    descriptors.forEach((descriptor, i) => {
-      items.setInt32(i * ITEM + FD_AT, descriptor, true);
-      items.setInt16(i * ITEM + EVENTS_AT, POLLIN, true);
-    });
     this.#waitingStale = false;
-    this.#waiting = bytesOf(items);
-    libzmq().symbols.zmq_poll_async(this.#waiting, descriptors.length, FOREVER).then((ready) => {
+    this.#waiting = bytesOf(itemsOf(descriptors));
+    const { symbols } = libzmq();
+    symbols.poll_async(this.#waiting, size_t(descriptors.length), FOREVER).then((fired) => {
       this.#waiting = undefined;
-      this.#turnsOfSome = MOST_TURNS_OF_SOME;
+      this.#turnsOfOne = MOST_TURNS_OF_ONE;
       for (const action of this.#afterWait.splice(0)) action();
-      if (ready >= 0) this.touched();
-      else setTimeout(() => this.touched(), FAULT_PAUSE);
+      if (fired >= 0) this.#resume();
+      else setTimeout(() => this.#resume(), FAULT_PAUSE);
     });
+  }
+
+  #resume(): void {
+    this.#traffic = true;
+    this.#schedule();
   }
 
   #interrupt(): void {
     this.#wake?.ring();
   }
+}
+
+function itemsOf(descriptors: readonly number[]): DataView<ArrayBuffer> {
+  // The FFI wants an address, which an empty array may not have.
+  const items = new DataView(new ArrayBuffer(Math.max(1, descriptors.length) * ITEM));
+  descriptors.forEach((descriptor, i) => {
+    items.setInt32(i * ITEM, descriptor, true);
+    items.setInt16(i * ITEM + EVENTS_AT, READABLE, true);
+  });
+  return items;
 }
 
 /** Two sockets of one process with which a wait on descriptors is ended from this thread. */

@@ -9,7 +9,7 @@
 import { StateError } from "../errors.ts";
 import { bytesOf, cString, errorCode, isTold, lastError, libzmq } from "./library.ts";
 import { Message, size_t } from "./message.ts";
-import { type Manner, reactor } from "./reactor.ts";
+import { type Manner, reactor, type Watched } from "./reactor.ts";
 import * as zmq from "./symbols.ts";
 
 /** The socket types that can be made here, with the numbers of zmq.h. */
@@ -177,7 +177,7 @@ export interface Traffic {
 
 /** A ZeroMQ socket, used on the thread that made it. */
 export class Socket {
-  /** For the reactor: `void *` of libzmq. */
+  /** `void *` of libzmq. */
   readonly pointer: Deno.PointerObject;
   /** For the reactor: `ZMQ_FD`. */
   readonly descriptor: number;
@@ -230,8 +230,23 @@ export class Socket {
   }
 
   /** For the reactor. */
+  state: Watched["state"] = "not watched";
+
+  /** For the reactor. */
   get manner(): Manner {
     return this.#manner;
+  }
+
+  /** For the reactor. */
+  events(): number {
+    const { symbols } = libzmq();
+    for (let misses = 0;;) {
+      const result = symbols.zmq_getsockopt(this.pointer, zmq.EVENTS, eventsBytes, intLength);
+      if (result === 0) return events[0]!;
+      const code = errorCode();
+      if (code === "EINTR" || (!isTold(code) && ++misses < MISSES)) continue;
+      throw lastError("zmq_getsockopt", "ZMQ_EVENTS");
+    }
   }
 
   /** For the reactor. */
@@ -276,7 +291,7 @@ export class Socket {
     this.#interest = interest;
     this.#manner = manner;
     if (first) reactor.add(this);
-    else reactor.interestChanged();
+    else reactor.interestChanged(this);
   }
 
   /**
@@ -410,7 +425,7 @@ export class Socket {
     if (frames.length === 0) throw new StateError("A message has at least one frame");
     const result = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
     if (typeof result === "number") return this.#send(frames);
-    reactor.touched();
+    reactor.touched(this);
     return result;
   }
 
@@ -423,7 +438,7 @@ export class Socket {
         i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT,
       );
       if (typeof sent !== "number") {
-        reactor.touched();
+        reactor.touched(this);
         return sent;
       }
       bytes += sent;
@@ -431,7 +446,7 @@ export class Socket {
     const { traffic } = this;
     traffic.messagesOut++;
     traffic.bytesOut += bytes;
-    reactor.touched();
+    reactor.touched(this);
     return "sent";
   }
 
@@ -482,7 +497,6 @@ export class Socket {
     } finally {
       if (size === NOTHING) first.release();
     }
-    reactor.touched();
     if (size === NOTHING) return undefined;
     incoming[0] = first;
     return this.#receiveRest(1, size, first.more);
@@ -498,7 +512,6 @@ export class Socket {
     this.#open();
     const { sender } = this;
     const size = this.#receiveFrame(sender);
-    reactor.touched();
     return size === NOTHING ? undefined : this.#receiveRest(0, 0, sender.more);
   }
 
@@ -537,9 +550,15 @@ export class Socket {
     let misses = 0;
     for (;;) {
       const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, flags);
-      if (size >= 0) return size;
+      if (size >= 0) {
+        reactor.touched(this);
+        return size;
+      }
       const code = errorCode();
-      if (code === "EAGAIN") return NOTHING;
+      if (code === "EAGAIN") {
+        reactor.drained(this);
+        return NOTHING;
+      }
       // After a signal that came in between, again.
       if (code === "EINTR" || (!isTold(code) && ++misses < MISSES)) continue;
       throw lastError("zmq_msg_recv", `a ${this.type} socket`);
@@ -607,7 +626,7 @@ export class Socket {
     this.#open();
     const result = libzmq().symbols[call](this.pointer, cString(endpoint));
     if (result !== 0) throw lastError(call, `"${endpoint}"`);
-    reactor.touched();
+    reactor.touched(this);
   }
 
   #getInt(option: number, name: string): number {
@@ -628,9 +647,13 @@ const incoming: Message[] = [];
 /** How long it stays. */
 const INCOMING = 64;
 
+/** Where ZMQ_EVENTS is read to. */
+const events = new Int32Array(1), eventsBytes = bytesOf(events);
+const intLength = bytesOf(new BigUint64Array([BigInt(events.byteLength)]));
+
 let scratch = new Uint8Array(256);
 
-/*/** The bytes of a binary string, valid until the next call. */
+/** The bytes of a binary string, valid until the next call. */
 function bytesOfBinary(text: string): Uint8Array<ArrayBuffer> {
   if (text.length > scratch.length) scratch = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) scratch[i] = text.charCodeAt(i);

@@ -9,7 +9,9 @@
  * @module
  */
 
-const pointer = "pointer", buffer = "buffer", size_t = "usize", int = "i32", long = "isize";
+const pointer = "pointer", buffer = "buffer", size_t = "usize", int = "i32";
+/** An unsigned int or long: the same in a register, as it is never negative. */
+const nfds_t = size_t;
 
 export const symbols = {
   zmq_version: {
@@ -61,17 +63,16 @@ export const symbols = {
   zmq_msg_recv: { parameters: [/* msg */ pointer, /* s */ pointer, /* flags */ int], result: int },
   zmq_msg_send: { parameters: [/* msg */ pointer, /* s */ pointer, /* flags */ int], result: int },
 
-  zmq_poll: { parameters: [/* items */ buffer, /* nitems */ int, /* timeout */ long], result: int },
-  /** The same on a thread of Deno's pool: only for items that name a descriptor and no socket. */
-  zmq_poll_async: {
-    name: "zmq_poll",
-    parameters: [/* items */ buffer, /* nitems */ int, /* timeout */ long],
+  // The C library's, found through libzmq's handle.
+  memcpy: { parameters: [/* dest */ buffer, /* src */ pointer, /* n */ size_t], result: "void" },
+  poll: { parameters: [/* fds */ buffer, /* nfds */ nfds_t, /* timeout */ int], result: int },
+  /** The same on a thread of Deno's pool. */
+  poll_async: {
+    name: "poll",
+    parameters: [/* fds */ buffer, /* nfds */ nfds_t, /* timeout */ int],
     result: int,
     nonblocking: true,
   },
-
-  /** The C library's, found through libzmq's handle. */
-  memcpy: { parameters: [/* dest */ buffer, /* src */ pointer, /* n */ size_t], result: "void" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** libzmq's functions, opened. */

@@ -41,11 +41,11 @@ export class Calls {
   readonly alarm: Alarm = new Alarm();
   /** Makes spans of them, if anybody takes those. */
   readonly traces: ClientTraces | undefined = ClientTraces.start();
-  /** All that are not over. */
-  readonly #active = new Set<Call>();
   /** Those that wait for their turn. */
   readonly #queue = new List<Call>();
-  #inFlight = 0;
+  /** Those that have it. */
+  readonly #inFlight = new List<Call>();
+  #size = 0;
   #closed = false;
 
   /** Has no calls yet. */
@@ -78,36 +78,38 @@ export class Calls {
   /** Ends all calls, and refuses new ones. */
   close(): void {
     this.#closed = true;
-    for (const call of this.#active) {
+    // Those that wait first, so that no turn is left for them.
+    for (let call; (call = this.#queue.first ?? this.#inFlight.first) !== undefined;) {
       call.fail(new StateError(`The client was closed before ${call.name} was answered`));
     }
     this.alarm.close();
   }
 
-  /** For {@linkcode Call}: it begins. @throws {StateError} After `close()`. */
-  begin(call: Call): void {
+  /** For {@linkcode Call}: may it begin? @throws {StateError} After `close()`. */
+  checkOpen(): void {
     if (this.#closed) throw new StateError("The client is closed");
-    this.#active.add(call);
   }
 
   /** For {@linkcode Call}: asks for a turn. @returns Whether it has it; else it will be given. */
   enter(call: Call): boolean {
-    if (this.#inFlight < this.options.maxInFlight) {
-      this.#inFlight++;
-      return true;
-    }
-    this.#queue.push(call);
-    return false;
+    const isFree = this.#size < this.options.maxInFlight;
+    call.turn = isFree ? "taken" : "waiting";
+    if (isFree) this.#size++;
+    (isFree ? this.#inFlight : this.#queue).push(call);
+    return isFree;
   }
 
   /** For {@linkcode Call}: it is over. */
   end(call: Call): void {
-    this.#active.delete(call);
     if (call.turn === "waiting") this.#queue.remove(call);
     if (call.turn !== "taken") return;
+    this.#inFlight.remove(call);
     const next = this.#queue.shift();
-    if (next === undefined) this.#inFlight--;
-    else next.takeTurn();
+    if (next === undefined) this.#size--;
+    else {
+      this.#inFlight.push(next);
+      next.takeTurn();
+    }
   }
 }
 
@@ -258,7 +260,7 @@ export class Call implements Linked<Call>, Receiver {
   #begin(): Promise<void> | undefined {
     const { signal } = this.#request.options;
     const { timeout, deadline } = this.#limits;
-    this.#calls.begin(this);
+    this.#calls.checkOpen();
     if (this.#calls.traces !== undefined) this.#beginTrace(this.#calls.traces);
     signal?.throwIfAborted();
     signal?.addEventListener("abort", this.#onAbort);
@@ -266,11 +268,7 @@ export class Call implements Linked<Call>, Receiver {
     // Nothing can be there already. To send it all the same would leave it to chance whether it
     // gets as far as the broker.
     if (timeout === 0 || deadline === 0) throw this.#timeoutError();
-    if (this.#calls.enter(this)) {
-      this.turn = "taken";
-      return undefined;
-    }
-    this.turn = "waiting";
+    if (this.#calls.enter(this)) return undefined;
     return this.#wait(deadline).then((inTime) => {
       if (!inTime) throw this.#timeoutError("deadline");
     });

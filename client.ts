@@ -196,12 +196,16 @@ export class Client implements ClientLike {
    * out of range.
    * @throws The signal's reason, if it aborts.
    */
-  async request(
+  request(
     service: string | Uint8Array,
     body?: Body,
     options: RequestOptions = {},
   ): Promise<Reply> {
-    return await this.#calls.make(service, body, options).collect();
+    try {
+      return this.#calls.make(service, body, options).collect();
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**

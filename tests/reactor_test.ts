@@ -495,3 +495,25 @@ Deno.test("`reactor` finds what came for later while it was received from outsid
   socket.send([bytes("")]);
   await peer;
 });
+
+Deno.test("`reactor` leaves alone the only socket that matters when another's handler closes it", async () => {
+  // For each of the turns that it can happen in.
+  for (let round = 0; round < 40; round++) {
+    const socket = new Lonely();
+    const later = new Socket("PAIR", { linger: 0 }), peer = new Socket("PAIR", { linger: 0 });
+    peer.connect(later.bind("tcp://127.0.0.1:*"));
+    socket.watch(() => socket.serve(), POLLIN, "complete");
+    const closed = Promise.withResolvers<void>();
+    later.watch(
+      () => {
+        while (later.receiveBytes() !== undefined);
+        if (!socket.isClosed) socket.close().then(closed.resolve);
+      },
+      POLLIN,
+      "later",
+    );
+    peer.send([bytes("now")]);
+    await closed.promise;
+    await Promise.all([later.close(), peer.close()]);
+  }
+});

@@ -209,7 +209,7 @@ class Reactor {
     if (this.#only !== undefined && traffic) {
       if (this.#turnsOfOne++ < MOST_TURNS_OF_ONE) return this.#receive(this.#only);
       const served = this.#serveAll(0);
-      return this.#traffic ? served : this.#receive(this.#only);
+      return this.#traffic || this.#changed ? served : this.#receive(this.#only);
     }
     return this.#serveAll(traffic ? this.#syncWait : 0);
   }

@@ -138,6 +138,8 @@ export class Call implements Linked<Call>, Receiver {
   readonly #limits: { timeout: number; deadline: number; retries: number };
   readonly #gate: Gate;
   #deadlineAt = Infinity;
+  /** What its signal calls, if it has one. */
+  #onAbort: (() => void) | undefined;
   #over = false;
   /** Why it is over, before what came is looked at. */
   #failure: { readonly reason: unknown } | undefined;
@@ -262,8 +264,7 @@ export class Call implements Linked<Call>, Receiver {
     const { timeout, deadline } = this.#limits;
     this.#calls.checkOpen();
     if (this.#calls.traces !== undefined) this.#beginTrace(this.#calls.traces);
-    signal?.throwIfAborted();
-    signal?.addEventListener("abort", this.#onAbort);
+    if (signal !== undefined) this.#heed(signal);
     if (deadline !== Infinity) this.#deadlineAt = performance.now() + deadline;
     // Nothing can be there already. To send it all the same would leave it to chance whether it
     // gets as far as the broker.
@@ -272,6 +273,12 @@ export class Call implements Linked<Call>, Receiver {
     return this.#wait(deadline).then((inTime) => {
       if (!inTime) throw this.#timeoutError("deadline");
     });
+  }
+
+  #heed(signal: AbortSignal): void {
+    signal.throwIfAborted();
+    this.#onAbort = () => this.fail(signal.reason);
+    signal.addEventListener("abort", this.#onAbort);
   }
 
   /** The request goes with the context of its span, unless the caller has given it another. */
@@ -403,8 +410,6 @@ export class Call implements Linked<Call>, Receiver {
     });
   }
 
-  readonly #onAbort = (): void => this.fail(this.#request.options.signal!.reason);
-
   #abandon(): void {
     this.#exchange?.abandon();
     this.#exchange = undefined;
@@ -417,7 +422,9 @@ export class Call implements Linked<Call>, Receiver {
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#request.options.signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#onAbort !== undefined) {
+      this.#request.options.signal!.removeEventListener("abort", this.#onAbort);
+    }
     this.#abandon();
     this.#calls.end(this);
     this.#trace?.end();

@@ -527,6 +527,7 @@ export type Body = BodyFrame | readonly BodyFrame[];
  * @throws {TypeError} If it is anything else.
  */
 export function bodyFrames(body: Body | undefined): Uint8Array[] {
+  if (body instanceof Uint8Array) return [body];
   const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
   if (frames.length === 0) return [new Uint8Array(0)];
   return frames.map((frame: unknown) => {

@@ -507,7 +507,7 @@ export class Broker {
     let frames = socket.receiveFrom();
     const now = performance.now();
     // Where messages come one by one, to ask for another costs as much as to receive it.
-    const most = this.#taken === 1 && now - before > WAITED ? 1 : BATCH;
+    const most = now - before > WAITED && this.#taken === 1 ? 1 : BATCH;
     this.#taken = 0;
     while (frames !== undefined) {
       const peer = this.#nameOf(socket.sender);

@@ -17,9 +17,17 @@ import { warmUpLogger } from "./logging.ts";
 /**
  * How many requests pass at a time. V8 optimizes what has run some 3,000 times, and throws it away
  * when something new happens: the large ones take the broker through more than one batch, and
- * more than one chunk of messages. Whoever comes meanwhile waits for some 2 ms.
+ * more than one chunk of messages; those after them use the same tokens so often that they are
+ * numbers of more than 32 bits, as they are of a broker that has served for some seconds. Whoever
+ * comes meanwhile waits for some 2 ms.
  */
-const WINDOWS = [...new Array(10).fill(64), ...new Array(12).fill(256), 700, 700];
+const WINDOWS = [
+  ...new Array(10).fill(64),
+  ...new Array(12).fill(256),
+  700,
+  700,
+  ...new Array(50).fill(8),
+];
 /**
  * How many brokers, one after the other. To V8 what a broker is made of looks different when it is
  * new: of code that has seen one broker only, half was thrown away when the next one came, the

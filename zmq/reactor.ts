@@ -189,7 +189,7 @@ class Reactor {
   }
 
   readonly #turns = (): void => {
-    const until = this.#syncWait > 0 ? performance.now() + this.#syncWait : 0;
+    const until = performance.now() + this.#syncWait;
     while (this.#turn() && performance.now() < until);
     // Before a wait all those are asked that were touched.
     const isDue = this.#traffic || this.#changed || this.#touched.length > 0;

@@ -4,6 +4,7 @@ import { Socket } from "../zmq/socket.ts";
 import { POLLIN, POLLOUT } from "../zmq/symbols.ts";
 import { output } from "./program.ts";
 import { assertFrames, bytes, RawSocket } from "./raw.ts";
+import { soon } from "./worker_stage.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -515,5 +516,22 @@ Deno.test("`reactor` leaves alone the only socket that matters when another's ha
     peer.send([bytes("now")]);
     await closed.promise;
     await Promise.all([later.close(), peer.close()]);
+  }
+});
+
+Deno.test("`reactor` finds that there is room to send while the socket was received from outside", async () => {
+  await using socket = new Socket("PAIR", { linger: 0, sendHighWaterMark: 2 });
+  await using peer = new Socket("PAIR", { linger: 0, receiveHighWaterMark: 2 });
+  peer.connect(socket.bind("inproc://room"));
+  for (let round = 0; round < 10; round++) {
+    while (socket.send([bytes("x")]) === "sent");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    socket.watch((events) => events & POLLOUT && resolve(), POLLIN | POLLOUT);
+    await pause(ASLEEP);
+    while (peer.receiveBytes() !== undefined);
+    // That takes the edge.
+    assert.equal(socket.receiveBytes(), undefined);
+    await soon(promise, "room");
+    socket.watch(() => {}, 0);
   }
 });

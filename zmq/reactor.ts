@@ -163,9 +163,10 @@ class Reactor {
     this.#schedule();
   }
 
-  /** To be called instead if it said that there is nothing to receive. */
+  /** To be called instead if it said that there is nothing to receive: then that was asked. */
   drained(socket: Watched): void {
-    if (socket.state === "touched" && socket.interest === POLLIN) socket.state = "asked";
+    if (socket.interest !== POLLIN) return this.touched(socket);
+    if (socket.state === "touched") socket.state = "asked";
     this.#traffic = true;
     this.#schedule();
   }

@@ -37,6 +37,15 @@ export interface ConnectionOptions<C> {
   isAside?: boolean;
 }
 
+/** A message that waits for room. */
+interface Unsent {
+  readonly frames: readonly Uint8Array[];
+  /** Called when it was sent. */
+  readonly onSent: (() => void) | undefined;
+  /** Settles the promise of that. */
+  readonly resolve: () => void;
+}
+
 /** A connection to a broker. Reconnecting is left to its owner, who makes a new one. */
 export class Connection<C> {
   /** Where the broker is. */
@@ -46,7 +55,7 @@ export class Connection<C> {
   readonly #control = new Uint8Array(CONTROL_LENGTH);
   readonly #manner: Manner;
   /** Messages that the socket would not take, and who waits for it to. */
-  readonly #unsent: { frames: readonly Uint8Array[]; sent: () => void }[] = [];
+  readonly #unsent: Unsent[] = [];
 
   /**
    * Connects, in the background.
@@ -86,14 +95,16 @@ export class Connection<C> {
    * Sends a message. If the socket's queue is full (the broker does not take what comes) it is
    * sent as soon as there is room, in its turn.
    *
+   * @param onSent Called when it was sent, if that is not at once: before anything is handed on that
+   * the broker says to it, which the promise may not be. Must not throw.
    * @returns Nothing if it was sent at once, else a promise that resolves when it was, or when
    * the connection was closed before.
    * @throws {StateError} After `close()`.
    */
-  send(frames: readonly Uint8Array[]): Promise<void> | undefined {
+  send(frames: readonly Uint8Array[], onSent?: () => void): Promise<void> | undefined {
     if (this.#unsent.length === 0 && this.#socket.send(frames) === "sent") return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#unsent.push({ frames, sent: resolve });
+    this.#unsent.push({ frames, onSent, resolve });
     this.#watch(POLLIN | POLLOUT);
     return promise;
   }
@@ -107,7 +118,7 @@ export class Connection<C> {
   withdraw(frames: readonly Uint8Array[]): boolean {
     const at = this.#unsent.findIndex((each) => each.frames === frames);
     if (at < 0) return false;
-    for (const { sent } of this.#unsent.splice(at, 1)) sent();
+    for (const { resolve } of this.#unsent.splice(at, 1)) resolve();
     // Room is nothing to be told of any more.
     if (this.#unsent.length === 0) this.#watch();
     return true;
@@ -125,7 +136,7 @@ export class Connection<C> {
    */
   close(linger?: number): Promise<void> {
     if (!this.#socket.isClosed && linger !== undefined) this.#socket.set("linger", linger);
-    for (const { sent } of this.#unsent.splice(0)) sent();
+    for (const { resolve } of this.#unsent.splice(0)) resolve();
     return this.#socket.close();
   }
 
@@ -154,8 +165,11 @@ export class Connection<C> {
     if (this.#unsent.length === 0) return;
     while (this.#unsent.length > 0) {
       if (this.#socket.send(this.#unsent[0]!.frames) !== "sent") return;
-      this.#unsent.shift()!.sent();
+      const { onSent, resolve } = this.#unsent.shift()!;
+      onSent?.();
+      resolve();
     }
-    this.#watch();
+    // Whoever was told may have closed it.
+    if (!this.#socket.isClosed) this.#watch();
   }
 }

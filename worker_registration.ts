@@ -139,12 +139,13 @@ export class Registration {
   /**
    * Sends a command.
    *
+   * @param onSent Called when it was sent, if that is not at once; see {@linkcode Connection.send}.
    * @returns Nothing if it was sent at once, else a promise that resolves when it was.
    */
-  send(command: Command): Promise<void> | undefined {
+  send(command: Command, onSent?: () => void): Promise<void> | undefined {
     this.#liveness.sent(performance.now());
     const frames = encode(command, this.#control);
-    const pending = this.#connection.send(frames);
+    const pending = this.#connection.send(frames, onSent);
     if (pending === undefined) return undefined;
     // It is sent later, when the control frame has been written over.
     if (frames[0] === this.#control) frames[0] = this.#control.slice();

@@ -8,6 +8,7 @@
  */
 
 import {
+  type Command,
   type CommandAtWorker,
   type Dialect,
   type Id,
@@ -253,6 +254,11 @@ export class Session {
         "Dropped a request: {broker} has sent {count} before the last was answered",
         { broker, count: MOST_EXCESS },
       );
+      // Else the broker would have it for in hand as long as the connection stands.
+      if (multiplexed) {
+        const error = new ServiceError(503, "The worker has too many requests in hand");
+        this.#registration!.send(errorFor(command.token!, error));
+      }
     }
   }
 
@@ -279,7 +285,9 @@ export class Session {
     const request = this.#holdings.find(token);
     if (request !== undefined) return this.#cancelHeld(request, reason);
     // If it was not kept for later either, the answer may have crossed it.
-    if (this.#holdings.forget(token)) this.#sendError(token, new ServiceError(504, reason.message));
+    if (this.#holdings.forget(token)) {
+      this.#registration!.send(errorFor(token, new ServiceError(504, reason.message)));
+    }
   }
 
   #cancelHeld(request: WorkerRequest, reason: Error): void {
@@ -291,46 +299,30 @@ export class Session {
     // Only while the requests are being told of a loss, of which this one is then told too.
     if (!this.#holdings.has(request)) return undefined;
     const dialect = this.dialect!;
-    const pending = this.#registration!.send(
-      dialect === MULTIPLEXED
-        ? { side: "worker", command, dialect, token: tokenOf(request), headers, body }
-        : { side: "worker", command, dialect, client: request.client, body },
-    );
-    return command === "partial" ? pending : this.#ended(request, pending);
+    const message: Command = dialect === MULTIPLEXED
+      ? { side: "worker", command, dialect, token: tokenOf(request), headers, body }
+      : { side: "worker", command, dialect, client: request.client, body };
+    return command === "partial" ? this.#registration!.send(message) : this.#end(request, message);
   };
 
   readonly #fail = (request: WorkerRequest, error: ServiceError): Promise<void> | undefined => {
     if (!this.#holdings.has(request)) return undefined;
-    return this.#ended(request, this.#sendError(tokenOf(request), error));
+    return this.#end(request, errorFor(tokenOf(request), error));
   };
 
-  /** Counts a request as answered when its end has been sent. */
-  #ended(
-    request: WorkerRequest,
-    pending: Promise<void> | undefined,
-  ): Promise<void> | undefined {
-    if (pending !== undefined) return pending.then(() => this.#answered(request));
-    this.#answered(request);
-    return undefined;
+  /**
+   * Sends what ends a request, which counts as answered from then on: the broker may send the next
+   * at once.
+   */
+  #end(request: WorkerRequest, last: Command): Promise<void> | undefined {
+    const onSent = () => this.#answered(request);
+    const pending = this.#registration!.send(last, onSent);
+    if (pending === undefined) onSent();
+    return pending;
   }
 
   #sendCredit(credit: number): void {
     this.#registration!.send({ side: "worker", command: "credit", dialect: MULTIPLEXED, credit });
-  }
-
-  #sendError(
-    token: Id,
-    { code, message, details }: ServiceError,
-  ): Promise<void> | undefined {
-    return this.#registration!.send({
-      side: "worker",
-      command: "error",
-      dialect: MULTIPLEXED,
-      token,
-      code,
-      message: new TextEncoder().encode(message),
-      details,
-    });
   }
 
   #answered(request: WorkerRequest): void {
@@ -431,4 +423,16 @@ export class Session {
       this.#pause();
     }
   }
+}
+
+function errorFor(token: Id, { code, message, details }: ServiceError): Command {
+  return {
+    side: "worker",
+    command: "error",
+    dialect: MULTIPLEXED,
+    token,
+    code,
+    message: new TextEncoder().encode(message),
+    details,
+  };
 }

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { DisconnectedError, ServiceError, TimeoutError } from "../errors.ts";
-import type { Worker, WorkerOptions, WorkerRequest } from "../worker.ts";
+import { Worker, type WorkerOptions, type WorkerRequest } from "../worker.ts";
 import { Socket } from "../zmq/socket.ts";
 import { bytes, type RawFrame, WX } from "./raw.ts";
 import { until } from "./stage.ts";
@@ -593,4 +593,62 @@ Deno.test("A part that waits for room keeps its own token", async () => {
   assert.deepEqual([parts, ends], [[0, COUNT, COUNT], [0, 1, 1]]);
   await pair.worker.close();
   await router.close();
+});
+
+Deno.test("Rule 5: a request that comes right after a FINAL which had to wait for room is in time", async () => {
+  using log = captureLog();
+  const router = new Socket("ROUTER", { linger: 0, receiveHighWaterMark: 1 });
+  await using worker = new Worker({
+    broker: router.bind("inproc://in-time"),
+    service: "echo",
+    dialect: "multiplexed",
+    concurrency: 1,
+    heartbeatInterval: 3_600_000,
+  });
+  // More than the queue of the socket takes, and they are not waited for.
+  const parts = 1_100, id = (head: Uint8Array) => head[15]!;
+  let isAnswered = false;
+  worker.serve((request) => {
+    for (let i = 0; i < parts; i++) request.partial("x");
+    isAnswered = true;
+    return "end";
+  });
+  const ends: number[] = [];
+  const receiveAll = () => {
+    for (let message; (message = router.receiveBytes()) !== undefined;) {
+      identity = message[0]!;
+      if (message[1]![6] === FINAL) ends.push(id(message[1]!));
+    }
+  };
+  let identity: Uint8Array | undefined;
+  await until(() => (receiveAll(), identity !== undefined), "it has registered");
+  const request = (token: number) =>
+    router.send([identity!, ...[control(REQUEST, token), ""].map((frame) => bytes(frame))]);
+  request(1);
+  await until(() => isAnswered, "it has answered");
+  // That makes room, and the worker finds both at once: the room, and the next request.
+  receiveAll();
+  assert.deepEqual(ends, []);
+  request(2);
+  await until(() => (receiveAll(), ends.length === 2), "both were answered");
+  assert.deepEqual(ends, [1, 2]);
+  assert.deepEqual(log.texts().filter((text) => /before the last/.test(text)), []);
+  await worker.close({ drain: 0 });
+  await router.close();
+});
+
+Deno.test("Rule 5: requests beyond what a worker keeps for later get ERROR 503", async () => {
+  await using pair = new Pair({ concurrency: 1 });
+  const gate = Promise.withResolvers<void>();
+  pair.worker.serve(async ({ frames }) => {
+    await gate.promise;
+    return frames;
+  });
+  const peer = await pair.registered(1);
+  for (let token = 1; token <= 103; token++) peer.send(control(REQUEST, token), `${token}`);
+  for (const token of [102, 103]) {
+    await peer.expect(control(ERROR, token, 503), "The worker has too many requests in hand");
+  }
+  gate.resolve();
+  for (let token = 1; token <= 101; token++) await peer.expect(control(FINAL, token), `${token}`);
 });

@@ -102,7 +102,7 @@ for (
       assert.ok(stdout.startsWith(`MdpError: Cannot open MAJORTOMO_LIBZMQ="${path}" (`), stdout);
       assert.ok(stdout.includes(why), stdout);
       assert.ok(
-        stdout.endsWith("): it must be the path of a libzmq 4.2 or later for this platform\n"),
+        stdout.endsWith("): it must be the path of a libzmq 4.3 or later for this platform\n"),
         stdout,
       );
       assert.equal(stdout.indexOf("\n"), stdout.length - 1);

@@ -455,7 +455,6 @@ Deno.test("`reactor` blocks in the receive of a socket that is the only one that
   send();
   await seen.promise;
   assert.ok(most < 500, `what can be left for later waited for ${most} turns`);
-  assert.ok(socket.blocked > 4 * socket.asked, `${socket.asked} asked, ${socket.blocked} not`);
 });
 
 Deno.test("`reactor` asks when another socket matters, or one is to be sent by, too", async () => {

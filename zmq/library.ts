@@ -15,8 +15,8 @@ import zeromq from "npm:zeromq@^6.8.0/package.json" with { type: "json" };
 import { MdpError, ZmqError } from "../errors.ts";
 import { ERRNO, type Symbols, symbols } from "./symbols.ts";
 
-/** The oldest libzmq that has all that is used here (4.2: `zmq_poll` on any thread, 4.3: fixes). */
-const OLDEST = [4, 2, 0] as const;
+/** The oldest libzmq that has all that is used here: it tells when a handshake has succeeded. */
+const OLDEST = [4, 3, 0] as const;
 
 /**
  * The builds in zeromq's `build` folder, best first. 127 is linked against glibc 2.25, the
@@ -81,7 +81,7 @@ function open(): Library {
         "set MAJORTOMO_LIBZMQ to the path of a libzmq.so, and allow it with " +
         "--allow-env=MAJORTOMO_LIBZMQ"
       : `Cannot open MAJORTOMO_LIBZMQ="${named}" (${failures.join("; ")}): ` +
-        "it must be the path of a libzmq 4.2 or later for this platform",
+        "it must be the path of a libzmq 4.3 or later for this platform",
   );
 }
 
@@ -114,7 +114,7 @@ function shipped(): string[] {
   if (builds === undefined) {
     throw new MdpError(
       `npm:zeromq ships no libzmq with its C functions for ${platform}: set MAJORTOMO_LIBZMQ ` +
-        "to the path of a libzmq 4.2 or later, and allow it with --allow-env=MAJORTOMO_LIBZMQ",
+        "to the path of a libzmq 4.3 or later, and allow it with --allow-env=MAJORTOMO_LIBZMQ",
     );
   }
   const manifest = import.meta.resolve("npm:zeromq@^6.8.0/package.json");

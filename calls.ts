@@ -45,6 +45,7 @@ export class Calls {
   readonly #queue = new List<Call>();
   /** Those that have it. */
   readonly #inFlight = new List<Call>();
+  /** How many that are. */
   #size = 0;
   #closed = false;
 

@@ -42,10 +42,10 @@ const OPTIONS = {
   sendHighWaterMark: { id: 23, type: "int" },
   /** ZMQ_RCVHWM: messages queued from a peer; 0 is no limit. */
   receiveHighWaterMark: { id: 24, type: "int" },
-  /** ZMQ_ROUTER_MANDATORY: 1 tells of a peer that is gone or full, instead of silent loss. */
-  routerMandatory: { id: 33, type: "int" },
   /** ZMQ_RCVTIMEO: ms that a receive may block, where it may. */
   receiveTimeout: { id: 27, type: "int" },
+  /** ZMQ_ROUTER_MANDATORY: 1 tells of a peer that is gone or full, instead of silent loss. */
+  routerMandatory: { id: 33, type: "int" },
   /** ZMQ_TCP_KEEPALIVE: 1 lets the kernel probe silent connections. */
   tcpKeepalive: { id: 34, type: "int" },
   /** ZMQ_IMMEDIATE: 1 queues messages for finished connections only. */
@@ -497,7 +497,7 @@ export class Socket {
     } finally {
       if (size === NOTHING) first.release();
     }
-    if (size === NOTHING) return undefined;
+    if (!this.#tell(size)) return undefined;
     incoming[0] = first;
     return this.#receiveRest(1, size, first.more);
   }
@@ -511,8 +511,17 @@ export class Socket {
   receiveFrom(): Message[] | undefined {
     this.#open();
     const { sender } = this;
-    const size = this.#receiveFrame(sender);
-    return size === NOTHING ? undefined : this.#receiveRest(0, 0, sender.more);
+    return this.#tell(this.#receiveFrame(sender))
+      ? this.#receiveRest(0, 0, sender.more)
+      : undefined;
+  }
+
+  /** Tells the reactor of the first frame. @returns Whether there is a message. */
+  #tell(size: number): boolean {
+    const isThere = size !== NOTHING;
+    if (isThere) reactor.touched(this);
+    else reactor.drained(this);
+    return isThere;
   }
 
   /** The identity that the last message of `receiveFrom` came with: of the socket's own memory. */
@@ -550,15 +559,9 @@ export class Socket {
     let misses = 0;
     for (;;) {
       const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, flags);
-      if (size >= 0) {
-        reactor.touched(this);
-        return size;
-      }
+      if (size >= 0) return size;
       const code = errorCode();
-      if (code === "EAGAIN") {
-        reactor.drained(this);
-        return NOTHING;
-      }
+      if (code === "EAGAIN") return NOTHING;
       // After a signal that came in between, again.
       if (code === "EINTR" || (!isTold(code) && ++misses < MISSES)) continue;
       throw lastError("zmq_msg_recv", `a ${this.type} socket`);

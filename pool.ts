@@ -91,7 +91,7 @@ export class Pool implements Transport {
   open(endpoint: string, request: Outgoing, receiver: Receiver, _deadlineAt: number): Exchange {
     refuse(request, this.#options.dialect.name);
     if (this.#watched) this.#watch(endpoint);
-    const line = this.#idle.get(endpoint)?.pop()?.line ??
+    const line = this.#takeIdle(endpoint) ??
       new DealerLine(endpoint, this.#options, { onStray: (line) => this.#discardIdle(line) });
     const exchange = new PooledExchange(this, line, request, receiver);
     this.#inUse.set(line, exchange);
@@ -163,6 +163,17 @@ export class Pool implements Transport {
         isAside: true,
       }),
     );
+  }
+
+  /** The one that was used last, if nothing has come by it that nobody has asked for. */
+  #takeIdle(endpoint: string): Line | undefined {
+    const idle = this.#idle.get(endpoint) ?? [];
+    for (let last; (last = idle.at(-1)) !== undefined;) {
+      // What is found now is not taken for the answer to what is asked next.
+      last.line.poll();
+      if (idle.at(-1) === last) return idle.pop()!.line;
+    }
+    return undefined;
   }
 
   #discardIdle(line: Line): void {

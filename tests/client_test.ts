@@ -19,6 +19,8 @@ import {
   texts,
   whenFree,
 } from "./client_stage.ts";
+import { until } from "./stage.ts";
+import { captureLog } from "./worker_stage.ts";
 import { RawSocket } from "./raw.ts";
 
 // ---- requests ----
@@ -266,6 +268,7 @@ Deno.test("`request` uses a connection for each when several are in flight", asy
 });
 
 Deno.test("a message is dropped, and reaches no request, when nobody asked for it", async () => {
+  using log = captureLog();
   await using stage = new ClientStage();
   const client = stage.client();
   const reply = client.request("echo", "1");
@@ -274,6 +277,8 @@ Deno.test("a message is dropped, and reaches no request, when nobody asked for i
   first.answer(C, FINAL, "echo", "one again");
   first.answer("nonsense");
   assert.equal((await reply).text(), "one");
+  // When it comes is up to the network; what comes after the next request is taken for its answer.
+  await until(() => log.texts().some((text) => /^debug: Dropped /.test(text)), "it has come");
   for (let i = 2; i < 5; i++) {
     const next = client.request("echo", `${i}`);
     const request = await stage.asked("echo", `${i}`);

@@ -30,7 +30,7 @@
  */
 
 import { MdpError } from "../errors.ts";
-import { bytesOf, cString, errorCode, lastError, libzmq } from "./library.ts";
+import { bytesOf, cString, lastError, libzmq } from "./library.ts";
 import { size_t } from "./message.ts";
 import { DONTWAIT, FD, PAIR, POLLIN } from "./symbols.ts";
 

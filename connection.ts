@@ -7,7 +7,6 @@
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
-import type { Manner } from "./zmq/reactor.ts";
 import { type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
@@ -53,7 +52,6 @@ export class Connection<C> {
   readonly #socket: Socket;
   readonly #options: ConnectionOptions<C>;
   readonly #control = new Uint8Array(CONTROL_LENGTH);
-  readonly #manner: Manner;
   /** Messages that the socket would not take, and who waits for it to. */
   readonly #unsent: Unsent[] = [];
 
@@ -65,7 +63,6 @@ export class Connection<C> {
   constructor(options: ConnectionOptions<C>) {
     this.#options = options;
     this.endpoint = options.endpoint;
-    this.#manner = options.isAside ? "later" : "plain";
     this.#socket = new Socket("DEALER", {
       linger: options.linger,
       maxMessageSize: Number.isFinite(options.maxMessageSize) ? options.maxMessageSize : -1,
@@ -141,7 +138,7 @@ export class Connection<C> {
   }
 
   #watch(interest: number = POLLIN): void {
-    this.#socket.watch(this.#ready, interest, this.#manner);
+    this.#socket.watch(this.#ready, interest, this.#options.isAside ? "later" : "plain");
   }
 
   readonly #ready = (): void => {

@@ -106,10 +106,7 @@ export class Outbox<B> {
           const what = this.#whats[at]!, request = requests[at];
           failed.push({ at, message: { peer: peer.name, what, request, why: result } });
         }
-        for (let i = 0; i < frames.length; i++) {
-          const frame = frames[i];
-          if (frame instanceof Message) frame.release();
-        }
+        for (const frame of frames) if (frame instanceof Message) frame.release();
         messages[at] = requests[at] = undefined;
       }
       peer.first = peer.last = NONE;

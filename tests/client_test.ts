@@ -19,6 +19,7 @@ import {
   texts,
   whenFree,
 } from "./client_stage.ts";
+import { Socket } from "../zmq/socket.ts";
 import { until } from "./stage.ts";
 import { captureLog } from "./worker_stage.ts";
 import { RawSocket } from "./raw.ts";
@@ -285,6 +286,30 @@ Deno.test("a message is dropped, and reaches no request, when nobody asked for i
     request.answer(C, FINAL, "echo", `${i}`);
     assert.equal((await next).text(), `${i}`);
   }
+});
+
+Deno.test("a message that nobody asked for is seen before its connection is used again", async () => {
+  const router = new Socket("ROUTER", { linger: 0 });
+  await using client = new Client({ broker: router.bind("inproc://stray"), dialect: "rfc" });
+  const received = async () => {
+    let message: Uint8Array[] | undefined;
+    await until(() => (message = router.receiveBytes()) !== undefined, "a request came");
+    return message![0]!;
+  };
+  const answer = (to: Uint8Array, body: string) =>
+    router.send([to, ...[C, FINAL, "echo", body].map((frame) => bytes(frame))]);
+  const first = client.request("echo");
+  const idle = await received();
+  answer(idle, "first");
+  assert.equal((await first).text(), "first");
+  // It is there when the next is asked, and the reactor has not seen it.
+  answer(idle, "stray");
+  const second = client.request("echo");
+  const other = await received();
+  answer(other, "second");
+  assert.equal((await second).text(), "second");
+  assert.notDeepEqual(other, idle);
+  await router.close();
 });
 
 Deno.test("a connection is given up when a message came on it that nobody asked for", async () => {

@@ -95,8 +95,6 @@ class Reactor {
   #changed = true;
   /** Those that are `touched`, and some that were. */
   #touched: Watched[] = [];
-  /** The same, while those are asked about. */
-  #asking: Watched[] = [];
   /** Whether there was traffic since the last turn began. */
   #traffic = false;
   /** Whether a turn is due or under way. */
@@ -233,12 +231,11 @@ class Reactor {
     this.#turnsOfOne = 0;
     let complete = true;
     const asking = this.#touched;
-    this.#touched = this.#asking;
-    this.#asking = asking;
+    // Handlers touch them again.
+    this.#touched = [];
     for (const socket of asking) {
       if (socket.state === "touched") complete = this.#serve(socket) && complete;
     }
-    asking.length = 0;
     const order = this.#order, count = order.length;
     const timeout = this.#traffic || this.#changed ? 0 : milliseconds;
     let fired = libzmq().symbols.poll(this.#itemBytes, size_t(count), timeout);

@@ -242,7 +242,7 @@ export class Socket {
     const { symbols } = libzmq();
     for (let misses = 0;;) {
       const result = symbols.zmq_getsockopt(this.pointer, zmq.EVENTS, eventsBytes, intLength);
-      if (result === 0) return events[0]!;
+      if (result === 0) return eventsHeld[0]!;
       const code = errorCode();
       if (code === "EINTR" || (!isTold(code) && ++misses < MISSES)) continue;
       throw lastError("zmq_getsockopt", "ZMQ_EVENTS");
@@ -651,8 +651,8 @@ const incoming: Message[] = [];
 const INCOMING = 64;
 
 /** Where ZMQ_EVENTS is read to. */
-const events = new Int32Array(1), eventsBytes = bytesOf(events);
-const intLength = bytesOf(new BigUint64Array([BigInt(events.byteLength)]));
+const eventsHeld = new Int32Array(1), eventsBytes = bytesOf(eventsHeld);
+const intLength = bytesOf(new BigUint64Array([BigInt(eventsHeld.byteLength)]));
 
 let scratch = new Uint8Array(256);
 

@@ -46,36 +46,30 @@ import {
 } from "./commands.ts";
 import * as multiplexed from "./codec_multiplexed.ts";
 import { errorOf, InvalidMessage, must } from "./codec_invalid.ts";
+import {
+  CLIENT,
+  clientEnvelope,
+  DISCONNECT,
+  EMPTY,
+  FINAL,
+  HEARTBEAT,
+  MDP,
+  PARTIAL,
+  READY,
+  REQUEST,
+  SIDE_AT,
+  VERSION,
+  WORKER,
+  workerEnvelope,
+} from "./codec_envelope.ts";
 
 export * from "./commands.ts";
 export { inspectRefused, type Refused } from "./codec_multiplexed.ts";
 export { InvalidMessage } from "./codec_invalid.ts";
+export { CLIENT_HEADER, WORKER_HEADER } from "./codec_envelope.ts";
 export { ProtocolError, type ProtocolErrorKind } from "./errors.ts";
 
-const EMPTY = new Uint8Array(0);
 const HEADER_LENGTH = 6;
-/** What both headers begin and end with; the byte between says the side. */
-const MDP = [0x4d, 0x44, 0x50] as const, VERSION = [0x30, 0x32] as const;
-const SIDE_AT = 3, CLIENT = 0x43, WORKER = 0x57;
-const header = (side: number) => new Uint8Array([...MDP, side, ...VERSION]);
-
-/** The header of messages between clients and broker, `MDPC02`. */
-export const CLIENT_HEADER: Uint8Array = header(CLIENT);
-/** The header of messages between workers and broker, `MDPW02`. */
-export const WORKER_HEADER: Uint8Array = header(WORKER);
-
-const READY = 1, REQUEST = 2, PARTIAL = 3, FINAL = 4, HEARTBEAT = 5, DISCONNECT = 6;
-const WORKER_COMMANDS = {
-  ready: READY,
-  request: REQUEST,
-  partial: PARTIAL,
-  final: FINAL,
-  heartbeat: HEARTBEAT,
-  disconnect: DISCONNECT,
-} as const;
-
-/** One-byte frames, made once: they are sent with every message. */
-const COMMAND_FRAMES = Array.from({ length: 7 }, (_, byte) => new Uint8Array([byte]));
 
 /**
  * The frames of a command, as they follow a ROUTER's identity frame. A body is passed on as it
@@ -100,8 +94,7 @@ export function encode<F = Uint8Array>(
       case "request":
       case "partial":
       case "final": {
-        const byte = dialect.client[command.command];
-        const frames: (F | Uint8Array)[] = envelope(dialect, CLIENT_HEADER, byte);
+        const frames: (F | Uint8Array)[] = clientEnvelope(dialect, command.command);
         if (command.command === "request") frames.push(command.service);
         else if (dialect.serviceInReply) frames.push(serviceOf(command));
         for (const frame of command.body) frames.push(frame);
@@ -116,8 +109,7 @@ export function encode<F = Uint8Array>(
       case "final":
       case "heartbeat":
       case "disconnect": {
-        const byte = WORKER_COMMANDS[command.command];
-        const frames: (F | Uint8Array)[] = envelope(dialect, WORKER_HEADER, byte);
+        const frames: (F | Uint8Array)[] = workerEnvelope(dialect, command.command);
         if ("service" in command) frames.push(command.service);
         if ("body" in command) {
           frames.push(command.client!, EMPTY);
@@ -137,11 +129,6 @@ function serviceOf<F>({ command, dialect, service }: ReplyCommand<F>): F {
   throw new TypeError(
     `A ${command.toUpperCase()} in the dialect ${dialect.name} names its service, got undefined`,
   );
-}
-
-function envelope(dialect: Dialect, header: Uint8Array, command: number): Uint8Array[] {
-  const byte = COMMAND_FRAMES[command]!;
-  return dialect.delimiter ? [EMPTY, header, byte] : [header, byte];
 }
 
 /**
@@ -186,7 +173,10 @@ export function tryDecodeAtBroker<F>(
   reader: FrameReader<F>,
 ): CommandAtBroker<F> | InvalidMessage {
   const length = frames.length > 0 ? reader.read(frames[0]!, head) : -1;
-  if (multiplexed.isMultiplexed(length)) return multiplexed.decodeAtBroker(frames, reader, length);
+  const multiplexedSide = multiplexed.sideOf(length);
+  if (multiplexedSide !== undefined) {
+    return multiplexed.decodeAtBroker(frames, reader, length, multiplexedSide);
+  }
   const delimiter = length === 0;
   const at = delimiter ? 1 : 0;
   const side = length > 0 ? checkHeader(length) : readHeader(frames, at, reader);

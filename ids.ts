@@ -43,6 +43,11 @@ export class Ids<T extends Identified<T>> {
     return this.#size;
   }
 
+  /** How many it has room for before it grows. */
+  get capacity(): number {
+    return this.#buckets.length;
+  }
+
   /** The item with this id. */
   get(id: Id): T | undefined {
     let item = this.#buckets[this.#bucket(id)];

@@ -36,6 +36,7 @@
 import { type Dialect, type Id, MAJORTOMO, MULTIPLEXED } from "./commands.ts";
 import type { Refused } from "./codec_multiplexed.ts";
 import { Deadlines } from "./deadlines.ts";
+import { Ids } from "./ids.ts";
 import {
   Backlog,
   Client,
@@ -78,6 +79,8 @@ const RESERVED = "mmi.";
  * got the request arrives just after: within this, in ms, it says nothing about a busy worker.
  */
 const CROSSING = 250;
+/** How many tables of ids are kept for clients to come, and how much room these have at most. */
+const SPARE = 64, LARGEST_SPARE = 256;
 /** The longest time to live that fits the frame, in ms. */
 const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
 
@@ -88,6 +91,8 @@ export class Routing<B> {
   readonly #services = new Map<string, Service<B>>();
   readonly #workers = new Map<string, Worker<B>>();
   readonly #clients = new Map<string, Client<B>>();
+  /** Empty tables of clients that have gone: most clients come back with their next request. */
+  readonly #spare: Ids<Request<B>>[] = [];
   /** Multiplexed clients that did not take what they were sent, to be told DISCONNECT. */
   readonly #broken = new Set<string>();
   /** What clients have queued: it is bounded, and goes when their connection does. */
@@ -180,9 +185,9 @@ export class Routing<B> {
     if (terms.dialect === MULTIPLEXED && this.#heard(client, now)) {
       return this.#refuse(client, service, terms, body, "clientFull");
     }
-    const id = terms.id ?? 0;
+    const { id = 0 } = terms, known = id === 0 ? undefined : this.#clients.get(client);
     // Before all that would be answered: the answer would be taken for that of the other.
-    if (id !== 0 && this.#clients.get(client)?.requests.get(id) !== undefined) {
+    if (known !== undefined && known.requests.get(id) !== undefined) {
       this.#refuse(client, service, terms, body, "duplicate");
       this.#dropAll(client, "cancelled", now);
       this.#shell.controlClient(client, "disconnect");
@@ -197,7 +202,7 @@ export class Routing<B> {
     const worker = found?.waiting.first;
     if (found !== undefined && worker !== undefined) {
       // A service has no queue while a worker waits, so nobody is overtaken.
-      return this.#dispatch(this.#accept(client, found, terms, body, now), worker, now);
+      return this.#dispatch(this.#accept(client, known, found, terms, body, now), worker, now);
     }
     const size = this.#shell.size(body);
     const { maxQueue, maxQueueBytes, maxTotalQueue, maxTotalQueueBytes } = this.#options;
@@ -211,7 +216,7 @@ export class Routing<B> {
       return this.#refuse(client, service, terms, body, "clientQueueFull");
     }
     const target = found ?? this.#addService(service, now);
-    const request = this.#accept(client, target, terms, body, now);
+    const request = this.#accept(client, known, target, terms, body, now);
     request.size = size;
     this.#enqueue(request, "tail");
     const expiry = request.service.serving === 0 ? now + this.#options.requestExpiry : Infinity;
@@ -301,7 +306,9 @@ export class Routing<B> {
     body: B,
     now: number,
   ): void {
-    this.counters.received[command]++;
+    const { received } = this.counters;
+    if (command === "final") received.final++;
+    else received.partial++;
     const request = this.#answered(from, dialect, key, now);
     if (request === undefined) return this.#shell.discard(body);
     const worker = request.worker!;
@@ -510,6 +517,7 @@ export class Routing<B> {
 
   #accept(
     client: string,
+    known: Client<B> | undefined,
     service: Service<B>,
     terms: RequestTerms,
     body: B,
@@ -519,16 +527,26 @@ export class Routing<B> {
     service.accepted++;
     const request = new Request(client, service, terms, body, now, number);
     if (request.id !== 0) {
-      let owner = this.#clients.get(client);
-      if (owner === undefined) {
-        owner = new Client(client, this.#seed, now);
-        this.#clients.set(client, owner);
-      }
+      const owner = known ?? this.#addClient(client, now);
       owner.requests.add(request);
       request.owner = owner;
     }
     if (this.isObserved) this.#shell.report({ type: "request accepted", request });
     return request;
+  }
+
+  #addClient(identity: string, now: number): Client<B> {
+    const requests = this.#spare.pop() ?? new Ids<Request<B>>(this.#seed);
+    const client = new Client(identity, requests, now);
+    this.#clients.set(identity, client);
+    return client;
+  }
+
+  #forgetClient({ identity, requests }: Client<B>): void {
+    this.#clients.delete(identity);
+    if (this.#spare.length < SPARE && requests.capacity <= LARGEST_SPARE) {
+      this.#spare.push(requests);
+    }
   }
 
   #refuse(client: string, service: string, terms: RequestTerms, body: B, reason: Refusal): void {
@@ -635,7 +653,7 @@ export class Routing<B> {
       owner.requests.delete(request);
       if (owner.requests.size === 0) {
         this.#deadlines.cancel(owner);
-        this.#clients.delete(owner.identity);
+        this.#forgetClient(owner);
       }
     }
     this.#shell.discard(request.body);

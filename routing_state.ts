@@ -9,7 +9,7 @@
 
 import { type Dialect, type Id, MULTIPLEXED } from "./commands.ts";
 import type { Due } from "./deadlines.ts";
-import { type Identified, Ids } from "./ids.ts";
+import type { Identified, Ids } from "./ids.ts";
 import { type Linked, List } from "./list.ts";
 import type { Times } from "./routing_times.ts";
 
@@ -162,8 +162,8 @@ export class Client<B> implements Due {
   /** Whether it has sent a heartbeat. */
   heartbeats = false;
 
-  constructor(readonly identity: string, seed: number, now: number) {
-    this.requests = new Ids(seed);
+  constructor(readonly identity: string, requests: Ids<Request<B>>, now: number) {
+    this.requests = requests;
     this.heardAt = now;
   }
 }

@@ -8,11 +8,58 @@ import type { BrokerEvents } from "./broker_events.ts";
 import type { BrokerLog } from "./broker_log.ts";
 import type { BrokerTraces } from "./broker_traces.ts";
 import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
+import { writeReply, writeWork } from "./codec_multiplexed.ts";
+import { clientEnvelope, EMPTY, workerEnvelope } from "./codec_envelope.ts";
+import { bytesOfName } from "./names.ts";
+import { Pinned } from "./zmq/pinned.ts";
 import { bodyIn, type Content, discard, headersIn, sizeOf } from "./content.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Message as What, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
 import { Message } from "./zmq/message.ts";
 import type { Frame } from "./zmq/socket.ts";
+
+// What is sent with every request is pinned. In RFC 18 these are six frames, and cost a tenth of the
+// time in JavaScript otherwise. All of it is made when it is first needed: it takes libzmq.
+
+const NO_ENVELOPE: readonly Pinned[] = [];
+/** How messages begin, by dialect. */
+const ENVELOPES = new Map<Dialect, Envelopes>();
+
+interface Envelopes {
+  readonly work: readonly Pinned[];
+  readonly partial: readonly Pinned[];
+  readonly final: readonly Pinned[];
+  /** The frame between the client's address and the body. */
+  readonly empty: Pinned;
+}
+
+function envelopesOf(dialect: Dialect): Envelopes {
+  let envelopes = ENVELOPES.get(dialect);
+  if (envelopes !== undefined) return envelopes;
+  const pinned = (frame: Uint8Array) => new Pinned(new Uint8Array(frame));
+  envelopes = {
+    work: workerEnvelope(dialect, "request").map(pinned),
+    partial: clientEnvelope(dialect, "partial").map(pinned),
+    final: clientEnvelope(dialect, "final").map(pinned),
+    empty: pinned(EMPTY),
+  };
+  ENVELOPES.set(dialect, envelopes);
+  return envelopes;
+}
+
+/** Names of services as frames. */
+const NAMES = new Map<string, Pinned>();
+/** How many are kept. */
+const MOST_NAMES = 1024;
+
+function nameOf(service: string): Pinned {
+  let name = NAMES.get(service);
+  if (name !== undefined) return name;
+  if (NAMES.size === MOST_NAMES) NAMES.clear();
+  name = new Pinned(bytesOfName(service));
+  NAMES.set(service, name);
+  return name;
+}
 
 const UTF8 = new TextEncoder();
 /** Texts that are said again and again, as bytes. */
@@ -41,21 +88,22 @@ export class BrokerShell implements Shell<Content> {
   }
 
   dispatch(worker: Worker<Content>, request: Request<Content>, timeToLive: number): void {
-    const { body } = request, { dialect } = worker;
-    this.#put(worker.identity, "request", request, {
-      side: "worker",
-      command: "request",
-      dialect,
-      client: request.client,
-      token: request.token,
-      timeToLive,
-      // An RFC 18 worker has no room for headers.
-      headers: dialect === MULTIPLEXED
-        ? this.#traces?.headersFor(request) ?? headersIn(body)?.copy()
-        : undefined,
-      // Copies, since the request may have to be sent to another worker.
-      body: body instanceof Message ? [body.copy()] : body.frames.map((frame) => frame.copy()),
-    });
+    const { identity, dialect } = worker, { body, client } = request;
+    // Copies, since the request may have to be sent to another worker.
+    const copies = body instanceof Message
+      ? [body.copy()]
+      : body.frames.map((frame) => frame.copy());
+    if (dialect === MULTIPLEXED) {
+      const headers = this.#traces?.headersFor(request) ?? headersIn(body)?.copy();
+      const control = this.#outbox.control();
+      writeWork(control[0].bytes, request.token, timeToLive, headers !== undefined);
+      const frames = headers === undefined ? copies : [headers, ...copies];
+      return this.#outbox.put(identity, control, frames, "request", request);
+    }
+    // Without headers, for which an RFC 18 worker has no room.
+    const { work, empty } = envelopesOf(dialect), address = this.#outbox.identity(client);
+    const frames = copies.length === 1 ? [address, empty, copies[0]!] : [address, empty, ...copies];
+    this.#outbox.put(identity, work, frames, "request", request);
   }
 
   control(worker: string, dialect: Dialect, command: "heartbeat" | "disconnect"): void {
@@ -73,21 +121,21 @@ export class BrokerShell implements Shell<Content> {
 
   reply(request: Request<Content>, command: "partial" | "final", content: Content): void {
     const { client, dialect, id, service } = request;
-    let headers = headersIn(content);
-    if (headers !== undefined && dialect !== MULTIPLEXED) {
-      // An RFC 18 client has no room for headers.
-      headers.release();
-      headers = undefined;
+    const headers = headersIn(content), body = bodyIn(content);
+    if (dialect === MULTIPLEXED) {
+      const control = this.#outbox.control();
+      writeReply(control[0].bytes, command, id, headers !== undefined);
+      const frames = headers === undefined ? body : [headers, ...body];
+      return this.#outbox.put(client, control, frames, command, request);
     }
-    this.#put(client, command, request, {
-      side: "client",
-      command,
-      dialect,
-      id,
-      service: service.name,
-      headers,
-      body: bodyIn(content),
-    });
+    // An RFC 18 client has no room for them.
+    headers?.release();
+    let frames: readonly Frame[] = body;
+    if (dialect.serviceInReply) {
+      const name = nameOf(service.name);
+      frames = body.length === 1 ? [name, body[0]!] : [name, ...body];
+    }
+    this.#outbox.put(client, envelopesOf(dialect)[command], frames, command, request);
   }
 
   fail(request: Request<Content>, code: number, content: Content): void {
@@ -156,7 +204,11 @@ export class BrokerShell implements Shell<Content> {
     command: Command<Frame>,
   ): void {
     const outbox = this.#outbox;
-    outbox.put(peer, encode<Frame>(command, outbox.control()), what, request);
+    if (command.dialect === MULTIPLEXED) {
+      const control = outbox.control();
+      const [, ...frames] = encode<Frame>(command, control[0].bytes);
+      outbox.put(peer, control, frames, what, request);
+    } else outbox.put(peer, NO_ENVELOPE, encode<Frame>(command), what, request);
   }
 }
 

@@ -21,7 +21,7 @@ export function hexOf(identity: string): string {
 export function textOf(name: string): string {
   if (/^[\0-\x7f]*$/.test(name)) return name;
   try {
-    return UTF8.decode(Uint8Array.from(name, (char) => char.charCodeAt(0)));
+    return UTF8.decode(bytesOfName(name));
   } catch {
     return name.replace(/[\\\x80-\xff]/g, (char) => `\\x${hexOf(char)}`);
   }
@@ -32,6 +32,11 @@ export function binaryName(bytes: Uint8Array): string {
   let name = "";
   for (const byte of bytes) name += String.fromCharCode(byte);
   return name;
+}
+
+/** A name that is a binary string, as bytes. */
+export function bytesOfName(name: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(name, (char) => char.charCodeAt(0));
 }
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -9,77 +9,89 @@
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import type { Message as What, Request, Unsent } from "./routing.ts";
+import { bytesOfName } from "./names.ts";
 import { Message } from "./zmq/message.ts";
+import { Pinned } from "./zmq/pinned.ts";
 import type { Frame, SendResult, Socket } from "./zmq/socket.ts";
 
 /** How many buffers for control frames are kept. */
 const CONTROLS = 1024;
 /** How many peers are known; as many connections may have been there. */
 const PEERS = 65_536;
-/** No message. */
-const NONE = -1;
+
+/** A message, and the next one for the same peer. */
+class Parcel<B> {
+  next: Parcel<B> | undefined;
+
+  constructor(
+    readonly envelope: readonly Pinned[],
+    readonly frames: readonly Frame[],
+    readonly what: What,
+    readonly request: Request<B> | undefined,
+    /** The how many-th that was put in it is. */
+    readonly number: number,
+  ) {}
+}
 
 /** A peer, and which messages are for it: the first, and the last so far. */
-interface Peer {
+interface Peer<B> {
   readonly name: string;
-  readonly identity: Uint8Array<ArrayBuffer>;
-  first: number;
-  last: number;
+  readonly identity: Pinned;
+  first: Parcel<B> | undefined;
+  last: Parcel<B> | undefined;
 }
 
 /** Messages for the peers of a ROUTER; `B` is what a request has for its body. */
 export class Outbox<B> {
   /** Those that something was put in for; kept, since to find one is cheaper than to make it. */
-  readonly #peers = new Map<string, Peer>();
+  readonly #peers = new Map<string, Peer<B>>();
   /** Those that there are messages for, in the order of their first. */
-  readonly #due: Peer[] = [];
+  readonly #due: Peer<B>[] = [];
   #length = 0;
-  // By message, in the order in which they were put in; used again after each flush.
-  readonly #messages: (readonly Frame[] | undefined)[] = [];
-  readonly #whats: What[] = [];
-  readonly #requests: (Request<B> | undefined)[] = [];
-  /** The next message for the same peer. */
-  readonly #next: number[] = [];
-  readonly #controls: Uint8Array[] = [];
+  /** By the number of the message. */
+  readonly #controls: (readonly [Pinned])[] = [];
 
   /** How many messages there are. */
   get length(): number {
     return this.#length;
   }
 
-  /** Memory for the control frame of the message that is put next. */
-  control(): Uint8Array {
+  /** Memory for the control frame of the message that is put next, as its envelope. */
+  control(): readonly [Pinned] {
     const next = this.#length;
-    if (next >= CONTROLS) return new Uint8Array(CONTROL_LENGTH);
-    return this.#controls[next] ??= new Uint8Array(CONTROL_LENGTH);
+    if (next >= CONTROLS) return newControl();
+    return this.#controls[next] ??= newControl();
+  }
+
+  /** The identity of a peer as a frame. */
+  identity(name: string): Pinned {
+    return this.#peer(name).identity;
   }
 
   /**
    * Puts a message in.
    *
    * @param name The identity of who is to get it, as a binary string.
-   * @param frames What follows it. Messages among them are the outbox's from now on, and bytes
+   * @param envelope What follows it, and
+   * @param frames what follows that. Messages among them are the outbox's from now on, and bytes
    * must stay as they are.
    * @param what What it is, and
    * @param request the request that it belongs to, for the case that it cannot be sent.
    */
   put(
     name: string,
+    envelope: readonly Pinned[],
     frames: readonly Frame[],
     what: What,
     request: Request<B> | undefined,
   ): void {
-    const at = this.#length++;
-    this.#messages[at] = frames;
-    this.#whats[at] = what;
-    this.#requests[at] = request;
-    this.#next[at] = NONE;
-    const peer = this.#peers.get(name) ?? this.#addPeer(name);
-    if (peer.first === NONE) {
-      peer.first = at;
+    const parcel = new Parcel(envelope, frames, what, request, this.#length++);
+    const peer = this.#peer(name);
+    if (peer.last === undefined) {
+      peer.first = parcel;
       this.#due.push(peer);
-    } else this.#next[peer.last] = at;
-    peer.last = at;
+    } else peer.last.next = parcel;
+    peer.last = parcel;
   }
 
   /** Forgets a peer that is gone; what is still to be sent to it stays. */
@@ -95,34 +107,42 @@ export class Outbox<B> {
    * @returns What could not be sent, in the order in which it was put.
    */
   flush(socket: Socket): Unsent<B>[] {
-    const due = this.#due, messages = this.#messages, requests = this.#requests;
-    const next = this.#next, failed: { at: number; message: Unsent<B> }[] = [];
+    const due = this.#due, failed: { number: number; message: Unsent<B> }[] = [];
     for (const peer of due) {
       let result: SendResult = "sent";
-      for (let at = peer.first; at !== NONE; at = next[at]!) {
-        const frames = messages[at]!;
-        if (result === "sent") result = socket.sendTo(peer.identity, frames);
+      for (let parcel = peer.first; parcel !== undefined; parcel = parcel.next) {
+        const { envelope, frames } = parcel;
+        if (result === "sent") result = socket.sendTo(peer.identity, envelope, frames);
         if (result !== "sent") {
-          const what = this.#whats[at]!, request = requests[at];
-          failed.push({ at, message: { peer: peer.name, what, request, why: result } });
+          const { what, request, number } = parcel;
+          failed.push({ number, message: { peer: peer.name, what, request, why: result } });
         }
-        for (const frame of frames) if (frame instanceof Message) frame.release();
-        messages[at] = requests[at] = undefined;
+        for (let i = 0; i < frames.length; i++) {
+          const frame = frames[i];
+          if (frame instanceof Message) frame.release();
+        }
       }
-      peer.first = peer.last = NONE;
+      peer.first = peer.last = undefined;
       // Nobody is told any more of one that is gone.
       if (result === "unreachable") this.#peers.delete(peer.name);
     }
     due.length = this.#length = 0;
-    if (messages.length > CONTROLS) messages.length = requests.length = CONTROLS;
     if (this.#peers.size > PEERS) this.#peers.clear();
-    return failed.sort((a, b) => a.at - b.at).map(({ message }) => message);
+    return failed.sort((a, b) => a.number - b.number).map(({ message }) => message);
   }
 
-  #addPeer(name: string): Peer {
-    const identity = Uint8Array.from(name, (char) => char.charCodeAt(0));
-    const peer = { name, identity, first: NONE, last: NONE };
+  #peer(name: string): Peer<B> {
+    return this.#peers.get(name) ?? this.#addPeer(name);
+  }
+
+  #addPeer(name: string): Peer<B> {
+    const identity = new Pinned(bytesOfName(name));
+    const peer = { name, identity, first: undefined, last: undefined };
     this.#peers.set(name, peer);
     return peer;
   }
+}
+
+function newControl(): readonly [Pinned] {
+  return [new Pinned(new Uint8Array(CONTROL_LENGTH))];
 }

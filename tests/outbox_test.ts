@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Outbox } from "../outbox.ts";
 import { Message } from "../zmq/message.ts";
+import { Pinned } from "../zmq/pinned.ts";
 import { Socket } from "../zmq/socket.ts";
 import { RawSocket, show } from "./raw.ts";
 
@@ -34,9 +35,9 @@ async function router(...names: string[]) {
 Deno.test("`Outbox.flush` sends everything in order, and is empty then", async () => {
   using stage = await router("a", "b");
   const outbox = new Outbox<void>(), text = (text: string) => new TextEncoder().encode(text);
-  outbox.put("a", [text("1"), text("x")], "control", undefined);
-  outbox.put("b", [text("2")], "control", undefined);
-  outbox.put("a", [text("3")], "control", undefined);
+  outbox.put("a", [], [text("1"), text("x")], "control", undefined);
+  outbox.put("b", [], [text("2")], "control", undefined);
+  outbox.put("a", [], [text("3")], "control", undefined);
   assert.equal(outbox.length, 3);
   assert.deepEqual(outbox.flush(stage.socket), []);
   assert.equal(outbox.length, 0);
@@ -45,13 +46,29 @@ Deno.test("`Outbox.flush` sends everything in order, and is empty then", async (
   assert.deepEqual(show(await stage.peer("b").receive()), ["2"]);
 });
 
+Deno.test("`Outbox.flush` sends a message that is an envelope alone, and one with frames behind it", async () => {
+  using stage = await router("a");
+  const outbox = new Outbox<void>(), text = (text: string) => new TextEncoder().encode(text);
+  const envelope = ["1", "", "3"].map((frame) => new Pinned(text(frame)));
+  outbox.put("a", envelope, [], "control", undefined);
+  outbox.put("a", envelope, [outbox.identity("b"), text(""), "\xff"], "control", undefined);
+  outbox.put("a", [], [text("4")], "control", undefined);
+  const before = { ...stage.socket.traffic };
+  assert.deepEqual(outbox.flush(stage.socket), []);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["1", "<>", "3"]);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["1", "<>", "3", "b", "<>", "<ff>"]);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["4"]);
+  const { messagesOut, bytesOut } = stage.socket.traffic;
+  assert.deepEqual([messagesOut - before.messagesOut, bytesOut - before.bytesOut], [3, 7]);
+});
+
 Deno.test("`Outbox.flush` says what could not be sent, in order, and lets go of all messages", async () => {
   using stage = await router("a");
   const outbox = new Outbox<void>(), message = Message.take();
-  outbox.put("nobody", [message], "control", undefined);
-  outbox.put("no one", [new Uint8Array([66])], "notice", undefined);
-  outbox.put("a", [new Uint8Array([65])], "control", undefined);
-  outbox.put("nobody", [new Uint8Array([67])], "notice", undefined);
+  outbox.put("nobody", [], [message], "control", undefined);
+  outbox.put("no one", [], [new Uint8Array([66])], "notice", undefined);
+  outbox.put("a", [], [new Uint8Array([65])], "control", undefined);
+  outbox.put("nobody", [], [new Uint8Array([67])], "notice", undefined);
   const unsent = { request: undefined, why: "unreachable" } as const;
   assert.deepEqual(outbox.flush(stage.socket), [
     { peer: "nobody", what: "control", ...unsent },
@@ -65,9 +82,9 @@ Deno.test("`Outbox.flush` says what could not be sent, in order, and lets go of 
 Deno.test("`Outbox` sends to a peer that it forgot, too, and what was put in before", async () => {
   using stage = await router("a");
   const outbox = new Outbox<void>();
-  outbox.put("a", [new Uint8Array([65])], "control", undefined);
+  outbox.put("a", [], [new Uint8Array([65])], "control", undefined);
   outbox.forget("a");
-  outbox.put("a", [new Uint8Array([66])], "control", undefined);
+  outbox.put("a", [], [new Uint8Array([66])], "control", undefined);
   assert.deepEqual(outbox.flush(stage.socket), []);
   assert.deepEqual(show(await stage.peer("a").receive()), ["A"]);
   assert.deepEqual(show(await stage.peer("a").receive()), ["B"]);
@@ -77,9 +94,10 @@ Deno.test("`Outbox.control` gives each message memory of its own until it is sen
   const outbox = new Outbox<void>(), seen = new Set<Uint8Array>();
   for (let i = 0; i < 3_000; i++) {
     const control = outbox.control();
-    assert.equal(control.length, 20);
-    assert.ok(!seen.has(control), `memory of message ${i} is another's`);
-    seen.add(control);
-    outbox.put("a", [control], "control", undefined);
+    const [{ bytes }] = control;
+    assert.equal(bytes.length, 20);
+    assert.ok(!seen.has(bytes), `memory of message ${i} is another's`);
+    seen.add(bytes);
+    outbox.put("a", control, [], "control", undefined);
   }
 });

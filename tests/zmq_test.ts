@@ -243,13 +243,33 @@ Deno.test("`Message` crosses a socket without being copied into JavaScript", asy
 });
 
 Deno.test("`Message.copy` is a message of its own with the same content", async () => {
-  for (const size of [0, 5, 1_000_000]) {
-    const content = new Uint8Array(size).fill(9);
+  for (const size of [0, 1, 5, 32, 33, 34, 1_000_000]) {
+    const content = Uint8Array.from({ length: size }, (_, i) => i % 251);
     const [original] = await messages(content);
     const copy = original!.copy(), second = original!.copy();
     assert.deepEqual(taken(copy), content);
     original!.release();
     assert.deepEqual(taken(second), content, "it outlives the original");
+  }
+});
+
+Deno.test("`Message.copy` has nothing of what its memory was used for before", async () => {
+  await using to = open("PAIR");
+  await using from = open("PAIR");
+  from.connect(to.bind("tcp://127.0.0.1:*"));
+  for (
+    const before of [["a", "b", "c"], ["x".repeat(33), ""], ["x".repeat(100), "y".repeat(100)]]
+  ) {
+    const [original] = await messages("short");
+    // Those that are released last are taken first.
+    for (const frame of await messages(...before)) frame.release();
+    const copies = before.map(() => original!.copy());
+    for (const copy of copies) {
+      from.send([copy]);
+      assertFrames(await receiveBytes(to), ["short"]);
+      copy.release();
+    }
+    assert.deepEqual(taken(original!), bytes("short"));
   }
 });
 

@@ -9,8 +9,10 @@
 import { StateError } from "../errors.ts";
 import { bytesOf, cString, errorCode, isTold, lastError, libzmq } from "./library.ts";
 import { Message, size_t } from "./message.ts";
+import { Pinned } from "./pinned.ts";
 import { type Manner, reactor, type Watched } from "./reactor.ts";
 import * as zmq from "./symbols.ts";
+import type { Symbols } from "./symbols.ts";
 
 /** The socket types that can be made here, with the numbers of zmq.h. */
 const TYPES = {
@@ -72,7 +74,7 @@ export type SocketOptions = {
  * A frame to send: bytes, a {@linkcode Message} (whose content moves out of it), or a binary
  * string of one character a byte, which is what identities are kept as.
  */
-export type Frame = Uint8Array | Message | string;
+export type Frame = Uint8Array | Pinned | Message | string;
 
 /**
  * What became of a message: `sent` means queued for the peer. `full`: its high-water mark is
@@ -186,6 +188,8 @@ export class Socket {
   /** What has passed through it. The identities that a ROUTER puts before messages do not count. */
   readonly traffic: Traffic = { messagesIn: 0, bytesIn: 0, messagesOut: 0, bytesOut: 0 };
   readonly #context: Context;
+  /** Libzmq's functions. To ask for them with each call takes 5 % of a broker's time in JavaScript. */
+  readonly #symbols: Symbols = libzmq().symbols;
   #interest = 0;
   #manner: Manner = "plain";
   /** What libzmq has for ZMQ_RCVTIMEO: without end, unless set. */
@@ -418,20 +422,27 @@ export class Socket {
    * The same to a peer of a ROUTER.
    *
    * @param peer Its identity.
-   * @param frames One or more, without the identity.
+   * @param envelope The frames after that.
+   * @param frames The frames after those; at least one of both.
    */
-  sendTo(peer: Uint8Array, frames: readonly Frame[]): SendResult {
+  sendTo(peer: Pinned, envelope: readonly Pinned[], frames: readonly Frame[]): SendResult {
     this.#open();
-    if (frames.length === 0) throw new StateError("A message has at least one frame");
-    const result = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
-    if (typeof result === "number") return this.#send(frames);
+    const before = envelope.length, after = frames.length;
+    if (before + after === 0) throw new StateError("A message has at least one frame");
+    let sent = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE), bytes = 0;
+    for (let i = 0; i < before && typeof sent === "number"; i++) {
+      const isLast = after === 0 && i === before - 1;
+      sent = this.#sendFrame(envelope[i]!, isLast ? zmq.DONTWAIT : zmq.DONTWAIT | zmq.SNDMORE);
+      if (typeof sent === "number") bytes += sent;
+    }
+    if (typeof sent === "number" && after > 0) return this.#send(frames, bytes);
+    if (typeof sent === "number") this.#sent(bytes);
     reactor.touched(this);
-    return result;
+    return typeof sent === "number" ? "sent" : sent;
   }
 
-  #send(frames: readonly Frame[]): SendResult {
+  #send(frames: readonly Frame[], bytes = 0): SendResult {
     const last = frames.length - 1;
-    let bytes = 0;
     for (let i = 0; i <= last; i++) {
       const sent = this.#sendFrame(
         frames[i]!,
@@ -443,42 +454,56 @@ export class Socket {
       }
       bytes += sent;
     }
-    const { traffic } = this;
-    traffic.messagesOut++;
-    traffic.bytesOut += bytes;
+    this.#sent(bytes);
     reactor.touched(this);
     return "sent";
   }
 
+  #sent(bytes: number): void {
+    const { traffic } = this;
+    traffic.messagesOut++;
+    traffic.bytesOut += bytes;
+  }
+
   /** @returns How many bytes it has, if it was sent. */
   #sendFrame(frame: Frame, flags: number): number | Exclude<SendResult, "sent"> {
-    const { symbols } = libzmq();
-    let misses = 0;
-    for (;;) {
+    const symbols = this.#symbols;
+    for (let misses = 0;; misses++) {
       let sent: number;
       if (frame instanceof Message) {
         sent = symbols.zmq_msg_send(frame.pointer, this.pointer, flags);
-      } else if (typeof frame === "string") {
-        sent = symbols.zmq_send(this.pointer, bytesOfBinary(frame), size_t(frame.length), flags);
-      } else {
-        // The FFI wants an address, which an empty array may not have.
-        const bytes = frame.length === 0 ? scratch : frame as Uint8Array<ArrayBuffer>;
-        sent = symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
-      }
+      } else if (frame instanceof Pinned) {
+        sent = symbols.zmq_send_at(this.pointer, frame.pointer, frame.length, flags);
+      } else sent = this.#sendBytes(frame, flags);
       if (sent >= 0) return sent;
-      const code = errorCode();
-      switch (code) {
-        case "EINTR":
-          // A signal came in between; the frame is still to be sent.
-          continue;
-        case "EAGAIN":
-          return "full";
-        case "EHOSTUNREACH":
-          return "unreachable";
-      }
-      if (!isTold(code) && ++misses < MISSES) continue;
-      throw lastError("zmq_send", `a ${this.type} socket`);
+      const why = this.#notSent(misses);
+      if (why !== undefined) return why;
     }
+  }
+
+  #sendBytes(frame: Uint8Array | string, flags: number): number {
+    // The FFI wants an address, which an empty array may not have.
+    const bytes = typeof frame === "string"
+      ? bytesOfBinary(frame)
+      : frame.length === 0
+      ? scratch
+      : frame as Uint8Array<ArrayBuffer>;
+    return this.#symbols.zmq_send(this.pointer, bytes, size_t(frame.length), flags);
+  }
+
+  /** Why a frame was not sent just now; `undefined` if that is to be tried again. */
+  #notSent(misses: number): Exclude<SendResult, "sent"> | undefined {
+    const code = errorCode();
+    switch (code) {
+      case "EINTR":
+        // A signal came in between.
+        return undefined;
+      case "EAGAIN":
+        return "full";
+      case "EHOSTUNREACH":
+        return "unreachable";
+    }
+    if (isTold(code) || misses >= MISSES) throw lastError("zmq_send", `a ${this.type} socket`);
   }
 
   /**
@@ -546,6 +571,8 @@ export class Socket {
     const { traffic } = this;
     traffic.messagesIn++;
     traffic.bytesIn += bytes;
+    if (count === 3) return [incoming[0]!, incoming[1]!, incoming[2]!];
+    if (count === 2) return [incoming[0]!, incoming[1]!];
     const frames = incoming.slice(0, count);
     if (count > INCOMING) incoming.length = INCOMING;
     return frames;
@@ -553,19 +580,24 @@ export class Socket {
 
   /** @returns How many bytes it has; `NOTHING` if there is no message. */
   #receiveFrame(frame: Message): number {
-    const { symbols } = libzmq();
     const flags = this.#receiveFlags;
     this.#receiveFlags = zmq.DONTWAIT;
-    let misses = 0;
-    for (;;) {
-      const size = symbols.zmq_msg_recv(frame.pointer, this.pointer, flags);
+    for (let misses = 0;; misses++) {
+      const size = this.#symbols.zmq_msg_recv(frame.pointer, this.pointer, flags);
       if (size >= 0) return size;
-      const code = errorCode();
-      if (code === "EAGAIN") return NOTHING;
-      // After a signal that came in between, again.
-      if (code === "EINTR" || (!isTold(code) && ++misses < MISSES)) continue;
+      if (this.#hasNothing(misses)) return NOTHING;
+    }
+  }
+
+  /** Whether nothing was received since there is nothing; if not, it is to be tried again. */
+  #hasNothing(misses: number): boolean {
+    const code = errorCode();
+    if (code === "EAGAIN") return true;
+    // A signal that came in between is no reason to give up.
+    if (code !== "EINTR" && (isTold(code) || misses >= MISSES)) {
       throw lastError("zmq_msg_recv", `a ${this.type} socket`);
     }
+    return false;
   }
 
   /**

@@ -51,6 +51,12 @@ export const symbols = {
     parameters: [/* s */ pointer, /* buf */ buffer, /* len */ size_t, /* flags */ int],
     result: int,
   },
+  /** The same from an address. */
+  zmq_send_at: {
+    name: "zmq_send",
+    parameters: [/* s */ pointer, /* buf */ pointer, /* len */ size_t, /* flags */ int],
+    result: int,
+  },
 
   zmq_msg_init: { parameters: [/* msg */ pointer], result: int },
   zmq_msg_init_size: { parameters: [/* msg */ pointer, /* size */ size_t], result: int },

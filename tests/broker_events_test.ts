@@ -280,3 +280,19 @@ Deno.test("`on()` and `events()` refuse types that there are not", () => {
   }
   assert.throws(() => broker.events({ types: "worker left" } as never), TypeError);
 });
+
+Deno.test("`on()`: whoever listens may close the broker, which ends the turn first", async () => {
+  await using stage = new Stage();
+  const client = stage.peer("c"), w = await stage.worker("w", "echo");
+  let heard = 0;
+  const end = Promise.withResolvers<void>();
+  stage.broker.on(() => {
+    heard++;
+    stage.broker.close({ drain: 0 }).then(end.resolve, end.reject);
+  }, { types: ["request accepted"] });
+  for (let i = 0; i < 100; i++) client.send(C, C_REQUEST, "echo", `${i}`);
+  await end.promise;
+  assert.equal(heard, 1);
+  await w.expect(W, REQUEST, "c", "", "0");
+  await w.expect(W, DISCONNECT);
+});

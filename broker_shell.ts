@@ -8,14 +8,14 @@ import type { BrokerEvents } from "./broker_events.ts";
 import type { BrokerLog } from "./broker_log.ts";
 import type { BrokerTraces } from "./broker_traces.ts";
 import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
-import { writeReply, writeWork } from "./codec_multiplexed.ts";
 import { clientEnvelope, EMPTY, workerEnvelope } from "./codec_envelope.ts";
-import { bytesOfName } from "./names.ts";
-import { Pinned } from "./zmq/pinned.ts";
+import { writeReply, writeWork } from "./codec_multiplexed.ts";
 import { bodyIn, type Content, discard, headersIn, sizeOf } from "./content.ts";
+import { bytesOfName } from "./names.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Message as What, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
 import { Message } from "./zmq/message.ts";
+import { Pinned } from "./zmq/pinned.ts";
 import type { Frame } from "./zmq/socket.ts";
 
 // What is sent with every request is pinned. In RFC 18 these are six frames, and cost a tenth of the
@@ -49,14 +49,15 @@ function envelopesOf(dialect: Dialect): Envelopes {
 
 /** Names of services as frames. */
 const NAMES = new Map<string, Pinned>();
-/** How many are kept. */
-const MOST_NAMES = 1024;
+/** How many are kept, and how long they may be. */
+const MOST_NAMES = 1024, LONGEST_NAME = 255;
 
 function nameOf(service: string): Pinned {
   let name = NAMES.get(service);
   if (name !== undefined) return name;
-  if (NAMES.size === MOST_NAMES) NAMES.clear();
   name = new Pinned(bytesOfName(service));
+  if (service.length > LONGEST_NAME) return name;
+  if (NAMES.size === MOST_NAMES) NAMES.clear();
   NAMES.set(service, name);
   return name;
 }

@@ -8,7 +8,7 @@
 import type { Logger } from "@logtape/logtape";
 import { ComplaintLog } from "./complaint_log.ts";
 import type { Properties } from "./complaints.ts";
-import { hexOf } from "./names.ts";
+import { bytesOfName, hexOf } from "./names.ts";
 import type { RoutingEvent } from "./routing.ts";
 
 /** How many characters of a peer's name go into a log line. */
@@ -199,7 +199,7 @@ function hex(identity: string): string {
  * terminal is escaped.
  */
 function text(name: string): string {
-  const bytes = Uint8Array.from(name.slice(0, SHOWN), (char) => char.charCodeAt(0));
+  const bytes = bytesOfName(name.slice(0, SHOWN));
   const shown = JSON.stringify(new TextDecoder().decode(bytes)).slice(1, -1)
     // Beside the control characters that JSON escapes, those that move or turn text around.
     .replace(/[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e]/g, "\ufffd");

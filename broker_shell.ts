@@ -48,25 +48,24 @@ function envelopesOf(dialect: Dialect): Envelopes {
 }
 
 /** Names of services as frames. */
-const NAMES = new Map<string, Pinned>();
-/** How many are kept, and how long they may be. */
-const MOST_NAMES = 1024, LONGEST_NAME = 255;
-
-function nameOf(service: string): Pinned {
-  let name = NAMES.get(service);
-  if (name !== undefined) return name;
-  name = new Pinned(bytesOfName(service));
-  if (service.length > LONGEST_NAME) return name;
-  if (NAMES.size === MOST_NAMES) NAMES.clear();
-  NAMES.set(service, name);
-  return name;
-}
-
+const nameOf = keeping((service) => new Pinned(bytesOfName(service)), 1024, 255);
 const UTF8 = new TextEncoder();
-/** Texts that are said again and again, as bytes. */
-const ENCODED = new Map<string, Uint8Array>();
-/** How many are kept, and how long they may be. */
-const MOST_ENCODED = 64, LONGEST_ENCODED = 64;
+/** A text as bytes that are not to be written to. To encode a short one costs 0.4 µs. */
+const bytesOf = keeping((text) => UTF8.encode(text), 64, 64);
+
+/** What is made of strings, kept: at most so many, of so many characters. */
+function keeping<T>(make: (text: string) => T, most: number, longest: number): (text: string) => T {
+  const known = new Map<string, T>();
+  return (text) => {
+    let made = known.get(text);
+    if (made !== undefined) return made;
+    made = make(text);
+    if (text.length > longest) return made;
+    if (known.size === most) known.clear();
+    known.set(text, made);
+    return made;
+  };
+}
 
 /** See {@linkcode Shell}. */
 export class BrokerShell implements Shell<Content> {
@@ -211,15 +210,4 @@ export class BrokerShell implements Shell<Content> {
       outbox.put(peer, control, frames, what, request);
     } else outbox.put(peer, NO_ENVELOPE, encode<Frame>(command), what, request);
   }
-}
-
-/** A text as bytes that are not to be written to. To encode a short one costs 0.4 µs. */
-function bytesOf(text: string): Uint8Array {
-  let bytes = ENCODED.get(text);
-  if (bytes !== undefined) return bytes;
-  bytes = UTF8.encode(text);
-  if (text.length > LONGEST_ENCODED) return bytes;
-  if (ENCODED.size === MOST_ENCODED) ENCODED.clear();
-  ENCODED.set(text, bytes);
-  return bytes;
 }

@@ -8,8 +8,8 @@
  */
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
-import type { Message as What, Request, Unsent } from "./routing.ts";
 import { bytesOfName } from "./names.ts";
+import type { Message as What, Request, Unsent } from "./routing.ts";
 import { Message } from "./zmq/message.ts";
 import { Pinned } from "./zmq/pinned.ts";
 import type { Frame, SendResult, Socket } from "./zmq/socket.ts";

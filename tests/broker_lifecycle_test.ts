@@ -18,6 +18,7 @@ import {
   Stage,
   W,
 } from "./stage.ts";
+import { tellErrors } from "./tell_errors.ts";
 
 const ANY = "tcp://127.0.0.1:*";
 
@@ -354,3 +355,30 @@ for (
     await stage.assertServes();
   });
 }
+
+Deno.test("the broker answers what it has received when the next receive fails", async () => {
+  await using stage = new Stage();
+  const client = stage.peer("c");
+  await fence(client);
+  let failed = Promise.withResolvers<unknown>();
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    failed.resolve(event.error);
+  };
+  addEventListener("error", onError);
+  try {
+    // In some rounds the receive that fails is the first of its turn.
+    for (let round = 0; round < 30; round++) {
+      failed = Promise.withResolvers();
+      {
+        // As often as a receive is tried, and once for what is thrown then.
+        using _ = tellErrors(...new Array(12).fill(12));
+        for (const name of ["a", "b", "c"]) client.send(C, C_REQUEST, "mmi.service", name);
+        assert.equal((await failed.promise as ZmqError).code, "ENOMEM");
+      }
+      for (let i = 0; i < 3; i++) await client.expect(C, C_FINAL, "mmi.service", "404");
+    }
+  } finally {
+    removeEventListener("error", onError);
+  }
+});

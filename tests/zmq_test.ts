@@ -5,6 +5,7 @@ import { Message } from "../zmq/message.ts";
 import { Context, Socket, type SocketOptions, type SocketType } from "../zmq/socket.ts";
 import { NOTIFY_DISCONNECT, POLLIN, POLLOUT } from "../zmq/symbols.ts";
 import { assertFrames, bytes, type RawFrame, RawSocket } from "./raw.ts";
+import { tellErrors } from "./tell_errors.ts";
 import { output } from "./program.ts";
 
 /** A socket that drops at its end what it has not sent: tests do not wait for it. */
@@ -33,14 +34,6 @@ async function receive(socket: Socket): Promise<Message[]> {
 
 async function receiveBytes(socket: Socket): Promise<Uint8Array[]> {
   return (await receive(socket)).map(taken);
-}
-
-/** Has the next errors of libzmq be told as these, as if something had come in between. */
-function tellErrors(...errors: number[]): Disposable {
-  const symbols = libzmq().symbols as { zmq_errno: () => number };
-  const { zmq_errno } = symbols;
-  symbols.zmq_errno = () => errors.shift() ?? zmq_errno();
-  return { [Symbol.dispose]: () => symbols.zmq_errno = zmq_errno };
 }
 
 Deno.test("`Socket` makes a call again when the error that it is told is not that call's", async () => {

@@ -16,11 +16,6 @@ export class Pinned {
   /** How many they are, as the FFI takes it. */
   readonly length: bigint;
 
-  /** Whether something is this. */
-  static is(value: object | string): value is Pinned {
-    return value.constructor === Pinned;
-  }
-
   /** Takes bytes. */
   constructor(bytes: Uint8Array<ArrayBuffer>) {
     this.bytes = bytes;

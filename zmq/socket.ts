@@ -83,6 +83,8 @@ export type Frame = Uint8Array | Pinned | Message | string;
  */
 export type SendResult = "sent" | "full" | "unreachable";
 
+type NotSent = Exclude<SendResult, "sent">;
+
 /** What a monitor can tell, with the numbers of zmq.h. */
 const EVENTS = {
   /** A connection stands. */
@@ -415,7 +417,7 @@ export class Socket {
   send(frames: readonly Frame[]): SendResult {
     this.#open();
     if (frames.length === 0) throw new StateError("A message has at least one frame");
-    return this.#send(frames);
+    return this.#resultOf(this.#sendFrames(frames, false));
   }
 
   /**
@@ -427,46 +429,38 @@ export class Socket {
    */
   sendTo(peer: Pinned, envelope: readonly Pinned[], frames: readonly Frame[]): SendResult {
     this.#open();
-    const before = envelope.length, after = frames.length;
-    if (before + after === 0) throw new StateError("A message has at least one frame");
-    let sent = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE), bytes = 0;
-    for (let i = 0; i < before && typeof sent === "number"; i++) {
-      const isLast = after === 0 && i === before - 1;
-      sent = this.#sendFrame(envelope[i]!, isLast ? zmq.DONTWAIT : zmq.DONTWAIT | zmq.SNDMORE);
-      if (typeof sent === "number") bytes += sent;
+    if (envelope.length + frames.length === 0) {
+      throw new StateError("A message has at least one frame");
     }
-    if (typeof sent === "number" && after > 0) return this.#send(frames, bytes);
-    if (typeof sent === "number") this.#sent(bytes);
-    reactor.touched(this);
-    return typeof sent === "number" ? "sent" : sent;
+    let sent = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
+    if (typeof sent === "number") sent = this.#sendFrames(envelope, frames.length > 0);
+    if (typeof sent === "number") sent = this.#sendFrames(frames, false, sent);
+    return this.#resultOf(sent);
   }
 
-  #send(frames: readonly Frame[], bytes = 0): SendResult {
+  /** @returns How many bytes they have, and those before them, if all were sent. */
+  #sendFrames(frames: readonly Frame[], more: boolean, bytes = 0): number | NotSent {
     const last = frames.length - 1;
     for (let i = 0; i <= last; i++) {
-      const sent = this.#sendFrame(
-        frames[i]!,
-        i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT,
-      );
-      if (typeof sent !== "number") {
-        reactor.touched(this);
-        return sent;
-      }
+      const flags = more || i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT;
+      const sent = this.#sendFrame(frames[i]!, flags);
+      if (typeof sent !== "number") return sent;
       bytes += sent;
     }
-    this.#sent(bytes);
+    return bytes;
+  }
+
+  #resultOf(sent: number | NotSent): SendResult {
     reactor.touched(this);
+    if (typeof sent !== "number") return sent;
+    const { traffic } = this;
+    traffic.messagesOut++;
+    traffic.bytesOut += sent;
     return "sent";
   }
 
-  #sent(bytes: number): void {
-    const { traffic } = this;
-    traffic.messagesOut++;
-    traffic.bytesOut += bytes;
-  }
-
   /** @returns How many bytes it has, if it was sent. */
-  #sendFrame(frame: Frame, flags: number): number | Exclude<SendResult, "sent"> {
+  #sendFrame(frame: Frame, flags: number): number | NotSent {
     const symbols = this.#symbols;
     for (let misses = 0;; misses++) {
       let sent: number;
@@ -492,7 +486,7 @@ export class Socket {
   }
 
   /** Why a frame was not sent just now; `undefined` if that is to be tried again. */
-  #notSent(misses: number): Exclude<SendResult, "sent"> | undefined {
+  #notSent(misses: number): NotSent | undefined {
     const code = errorCode();
     switch (code) {
       case "EINTR":
@@ -571,6 +565,7 @@ export class Socket {
     const { traffic } = this;
     traffic.messagesIn++;
     traffic.bytesIn += bytes;
+    // Written out for what a broker gets most: a call for it takes 7 % of its time in JavaScript.
     if (count === 3) return [incoming[0]!, incoming[1]!, incoming[2]!];
     if (count === 2) return [incoming[0]!, incoming[1]!];
     const frames = incoming.slice(0, count);

@@ -199,7 +199,7 @@ export class Client implements ClientLike {
   request(
     service: string | Uint8Array,
     body?: Body,
-    options: RequestOptions = {},
+    options?: RequestOptions,
   ): Promise<Reply> {
     try {
       return this.#calls.make(service, body, options).collect();
@@ -226,7 +226,7 @@ export class Client implements ClientLike {
   stream(
     service: string | Uint8Array,
     body?: Body,
-    options: RequestOptions = {},
+    options?: RequestOptions,
   ): AsyncGenerator<ReplyPart, void, undefined> {
     return this.#calls.make(service, body, options).stream();
   }

@@ -404,11 +404,14 @@ export function resolveClientOptions(
 export function resolveRequestOptions(
   options: RequestOptions,
   defaults: { timeout: number; deadline: number; retries: number },
-): { timeout: number; deadline: number; retries: number } {
+): { readonly timeout: number; readonly deadline: number; readonly retries: number } {
+  const { timeout, deadline, retries } = options;
+  // As with most requests: then they need none of their own.
+  if (timeout === undefined && deadline === undefined && retries === undefined) return defaults;
   return {
-    timeout: duration("timeout", options.timeout, defaults.timeout),
-    deadline: duration("deadline", options.deadline, defaults.deadline),
-    retries: count("retries", options.retries, defaults.retries, 0),
+    timeout: duration("timeout", timeout, defaults.timeout),
+    deadline: duration("deadline", deadline, defaults.deadline),
+    retries: count("retries", retries, defaults.retries, 0),
   };
 }
 

@@ -604,15 +604,11 @@ export class Socket {
    */
   receiveBytes(first?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] | undefined {
     const frames = this.receive();
-    return frames?.map((frame, i) => {
-      let bytes: Uint8Array<ArrayBuffer>;
-      if (i === 0 && first !== undefined && frame.size === first.length) {
-        frame.read(first);
-        bytes = first;
-      } else bytes = frame.bytes();
-      frame.release();
-      return bytes;
-    });
+    if (frames === undefined) return undefined;
+    const head = bytesOfFrame(frames[0]!, first);
+    // Written out, as in `receive()`.
+    if (frames.length === 2) return [head, bytesOfFrame(frames[1]!)];
+    return frames.map((frame, i) => i === 0 ? head : bytesOfFrame(frame));
   }
 
   /**
@@ -680,6 +676,15 @@ const INCOMING = 64;
 /** Where ZMQ_EVENTS is read to. */
 const eventsHeld = new Int32Array(1), eventsBytes = bytesOf(eventsHeld);
 const intLength = bytesOf(new BigUint64Array([BigInt(eventsHeld.byteLength)]));
+
+/** The content of a frame, which is released: in this memory if it has the very size. */
+function bytesOfFrame(frame: Message, into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  let bytes = into;
+  if (bytes !== undefined && frame.size === bytes.length) frame.read(bytes);
+  else bytes = frame.bytes();
+  frame.release();
+  return bytes;
+}
 
 let scratch = new Uint8Array(256);
 

@@ -306,16 +306,15 @@ export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Arra
     const numbers = NUMBERS.client;
     switch (command.command) {
       case "request": {
-        const { headers, id, noWait, once, timeToLive = 0, service, body } = command;
-        const flags = flagOf(headers) | (noWait ? NOWAIT : 0) | (once ? ONCE : 0);
-        writeControl(into, CLIENT, numbers.request, flags, id!, timeToLive);
-        return headers === undefined ? [into, service, ...body] : [into, service, headers, ...body];
+        const { headers, service, body } = command;
+        writeRequest(into, command.id!, command.timeToLive ?? 0, command, headers !== undefined);
+        return requestFrames<F | Uint8Array>(into, service, headers, body);
       }
       case "partial":
       case "final": {
         const { headers, id, body } = command;
         writeReply(into, command.command, id!, headers !== undefined);
-        return withBody(into, headers, body);
+        return withBody<F | Uint8Array>(into, headers, body);
       }
       case "error": {
         const { id, code, message, details } = command;
@@ -338,14 +337,13 @@ export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Arra
     case "request": {
       const { headers, token, timeToLive = 0, body } = command;
       writeWork(into, token!, timeToLive, headers !== undefined);
-      return withBody(into, headers, body);
+      return withBody<F | Uint8Array>(into, headers, body);
     }
     case "partial":
     case "final": {
       const { headers, token, body } = command;
-      const number = command.command === "final" ? numbers.final : numbers.partial;
-      writeControl(into, WORKER, number, flagOf(headers), token!, 0);
-      return withBody(into, headers, body);
+      writeAnswer(into, command.command, token!, headers !== undefined);
+      return withBody<F | Uint8Array>(into, headers, body);
     }
     case "error": {
       const { token, code, message, details } = command;
@@ -364,8 +362,31 @@ export function encode<F>(command: Command<F>, into: Uint8Array): (F | Uint8Arra
   }
 }
 
-// What a broker sends all the time can also be had without a command as an object: to make one, and
-// to find out what it is, takes as long again.
+// What is sent all the time can also be had without a command as an object: to make one, and to find
+// out what it is, takes as long again.
+
+/** Writes the control frame of a client's REQUEST, as `encode` does. */
+export function writeRequest(
+  into: Uint8Array,
+  id: Id,
+  timeToLive: number,
+  { noWait, once }: { readonly noWait?: boolean; readonly once?: boolean },
+  hasHeaders: boolean,
+) {
+  const flags = (hasHeaders ? HEADERS : 0) | (noWait ? NOWAIT : 0) | (once ? ONCE : 0);
+  writeControl(into, CLIENT, NUMBERS.client.request, flags, id, timeToLive);
+}
+
+/** Writes the control frame of a worker's PARTIAL or FINAL, as `encode` does. */
+export function writeAnswer(
+  into: Uint8Array,
+  command: "partial" | "final",
+  token: Id,
+  hasHeaders: boolean,
+) {
+  const number = command === "final" ? NUMBERS.worker.final : NUMBERS.worker.partial;
+  writeControl(into, WORKER, number, hasHeaders ? HEADERS : 0, token, 0);
+}
 
 /** Writes the control frame of a worker's REQUEST, as `encode` does. */
 export function writeWork(into: Uint8Array, token: Id, timeToLive: number, hasHeaders: boolean) {
@@ -381,10 +402,6 @@ export function writeReply(
 ) {
   const number = command === "final" ? NUMBERS.client.final : NUMBERS.client.partial;
   writeControl(into, CLIENT, number, hasHeaders ? HEADERS : 0, id, 0);
-}
-
-function flagOf<F>(headers: F | undefined): number {
-  return headers === undefined ? 0 : HEADERS;
 }
 
 function writeControl(
@@ -410,13 +427,21 @@ function writeControl(
   writeUint32(into, VALUE_AT, value);
 }
 
-function withBody<F>(
-  control: Uint8Array,
+/** The frames of a REQUEST of a client, of which the first two are there. */
+export function requestFrames<F>(
+  control: F,
+  service: F,
   headers: F | undefined,
   body: readonly F[],
-): (F | Uint8Array)[] {
-  if (headers !== undefined) return [control, headers, ...body];
+): F[] {
+  if (headers !== undefined) return [control, service, headers, ...body];
   // A spread makes an array longer than it need be; most bodies have one frame.
+  return body.length === 1 ? [control, service, body[0]!] : [control, service, ...body];
+}
+
+/** The same of what has no more than a body. */
+export function withBody<F>(control: F, headers: F | undefined, body: readonly F[]): F[] {
+  if (headers !== undefined) return [control, headers, ...body];
   return body.length === 1 ? [control, body[0]!] : [control, ...body];
 }
 

@@ -7,7 +7,8 @@
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
-import { type MonitorEvent, Socket } from "./zmq/socket.ts";
+import { Pinned } from "./zmq/pinned.ts";
+import { type Frame, type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
 /** How many messages are taken from a socket in one turn before others have theirs. */
@@ -37,12 +38,17 @@ export interface ConnectionOptions<C> {
 }
 
 /** A message that waits for room. */
-interface Unsent {
-  readonly frames: readonly Uint8Array[];
-  /** Called when it was sent. */
-  readonly onSent: (() => void) | undefined;
-  /** Settles the promise of that. */
+export interface Unsent {
+  readonly frames: readonly Frame[];
+  /** Resolves when it was sent, taken back, or the connection was closed before. */
+  readonly promise: Promise<void>;
+  /** Settles that. */
   readonly resolve: () => void;
+  /**
+   * To be set by who wants to know of it at once: called when it was sent, before anything is handed
+   * on that the broker says to it, which the promise may not be. Must not throw.
+   */
+  onSent?: () => void;
 }
 
 /** A connection to a broker. Reconnecting is left to its owner, who makes a new one. */
@@ -51,7 +57,11 @@ export class Connection<C> {
   readonly endpoint: string;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions<C>;
+  /** Where control frames are read to. */
   readonly #control = new Uint8Array(CONTROL_LENGTH);
+  #outgoing: Pinned | undefined;
+  /** When what is read now began to be, while it is. */
+  #readAt: number | undefined;
   /** Messages that the socket would not take, and who waits for it to. */
   readonly #unsent: Unsent[] = [];
 
@@ -88,34 +98,46 @@ export class Connection<C> {
     return this.#socket.isClosed;
   }
 
+  /** Where a control frame can be written that is sent next: of the connection's own memory. */
+  get control(): Pinned {
+    return this.#outgoing ??= new Pinned(new Uint8Array(CONTROL_LENGTH));
+  }
+
+  /**
+   * The time, as `performance.now()` tells it; but within `onCommand` it is that of the first of some
+   * messages that are handed on together. To ask takes 180 ns, and a worker would with each message.
+   */
+  get now(): number {
+    return this.#readAt ?? performance.now();
+  }
+
   /**
    * Sends a message. If the socket's queue is full (the broker does not take what comes) it is
    * sent as soon as there is room, in its turn.
    *
-   * @param onSent Called when it was sent, if that is not at once: before anything is handed on that
-   * the broker says to it, which the promise may not be. Must not throw.
-   * @returns Nothing if it was sent at once, else a promise that resolves when it was, or when
-   * the connection was closed before.
+   * @param frames Kept if it has to wait; the first may be {@linkcode Connection.control} or its bytes.
+   * @returns Nothing if it was sent at once, else what waits.
    * @throws {StateError} After `close()`.
    */
-  send(frames: readonly Uint8Array[], onSent?: () => void): Promise<void> | undefined {
+  send(frames: Frame[]): Unsent | undefined {
     if (this.#unsent.length === 0 && this.#socket.send(frames) === "sent") return undefined;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#unsent.push({ frames, onSent, resolve });
+    // When it is sent, that has been written over.
+    const bytes = this.#outgoing?.bytes;
+    if (bytes !== undefined && (frames[0] === bytes || frames[0] === this.#outgoing)) {
+      frames[0] = bytes.slice();
+    }
+    const unsent: Unsent = { frames, ...Promise.withResolvers<void>() };
+    this.#unsent.push(unsent);
     this.#watch(POLLIN | POLLOUT);
-    return promise;
+    return unsent;
   }
 
-  /**
-   * Takes back a message that waits to be sent.
-   *
-   * @param frames The very array that `send()` was given.
-   * @returns Whether it did: if not, the message has been sent.
-   */
-  withdraw(frames: readonly Uint8Array[]): boolean {
-    const at = this.#unsent.findIndex((each) => each.frames === frames);
+  /** Takes back a message that waits to be sent. @returns Whether it did: if not, it has been sent. */
+  withdraw(unsent: Unsent): boolean {
+    const at = this.#unsent.indexOf(unsent);
     if (at < 0) return false;
-    for (const { resolve } of this.#unsent.splice(at, 1)) resolve();
+    this.#unsent.splice(at, 1);
+    unsent.resolve();
     // Room is nothing to be told of any more.
     if (this.#unsent.length === 0) this.#watch();
     return true;
@@ -143,28 +165,38 @@ export class Connection<C> {
 
   readonly #ready = (): void => {
     this.#flush();
-    for (let i = 0; i < BATCH && !this.#socket.isClosed; i++) {
-      const frames = this.#socket.receiveBytes(this.#control);
-      if (frames === undefined) return;
-      let command: C;
-      try {
-        command = this.#options.decode(frames);
-      } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        this.#options.onInvalid(error);
-        continue;
+    try {
+      for (let i = 0; i < BATCH && !this.#socket.isClosed; i++) {
+        const frames = this.#socket.receiveBytes(this.#control);
+        if (frames === undefined) return;
+        this.#readAt ??= performance.now();
+        this.#handOn(frames);
       }
-      this.#options.onCommand(command);
+    } finally {
+      this.#readAt = undefined;
     }
   };
+
+  #handOn(frames: Uint8Array[]): void {
+    let command: C;
+    try {
+      command = this.#options.decode(frames);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#options.onInvalid(error);
+      return;
+    }
+    this.#options.onCommand(command);
+  }
 
   #flush(): void {
     if (this.#unsent.length === 0) return;
     while (this.#unsent.length > 0) {
-      if (this.#socket.send(this.#unsent[0]!.frames) !== "sent") return;
-      const { onSent, resolve } = this.#unsent.shift()!;
-      onSent?.();
-      resolve();
+      const unsent = this.#unsent[0]!;
+      if (this.#socket.send(unsent.frames) !== "sent") return;
+      this.#unsent.shift();
+      unsent.onSent?.();
+      unsent.resolve();
     }
     // Whoever was told may have closed it.
     if (!this.#socket.isClosed) this.#watch();

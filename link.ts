@@ -22,15 +22,16 @@
 
 import { getLogger } from "@logtape/logtape";
 import {
+  type Command,
   type CommandAtClient,
   decodeAtClient,
   encode,
   MULTIPLEXED,
-  type RequestCommand,
   RFC,
 } from "./codec.ts";
+import { requestFrames, writeRequest } from "./codec_multiplexed.ts";
 import { ComplaintLog } from "./complaint_log.ts";
-import { Connection } from "./connection.ts";
+import { Connection, type Unsent } from "./connection.ts";
 import { type ProtocolError, ServiceError, TimeoutError } from "./errors.ts";
 import { type Identified, Ids } from "./ids.ts";
 import { type Outgoing, quote, type Receiver } from "./line.ts";
@@ -38,6 +39,7 @@ import { backoffPause, type ResolvedClientOptions } from "./options.ts";
 import type { Exchange } from "./pool.ts";
 import { isYes, PATIENCE, question } from "./question.ts";
 import { ReplyPart } from "./reply.ts";
+import type { Frame } from "./zmq/socket.ts";
 
 const logger = getLogger(["majortomo", "client"]);
 
@@ -46,9 +48,6 @@ const COURTESY = 100;
 /** The longest time to live that the wire can carry, in ms. */
 const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
 const WORKER_LOST = 502, STOPPING = 503, TOO_LATE = 504;
-
-/** What control frames are written to: libzmq copies them when they are sent. */
-const control = new Uint8Array(20);
 
 /** What a {@linkcode Link} needs of its owner. */
 export interface LinkOwner {
@@ -132,19 +131,13 @@ export class Link {
     this.#inFlight.delete(exchange);
     // A broker that takes nothing must not have what nobody wants pile up here.
     if (exchange.unsent !== undefined && this.#connection?.withdraw(exchange.unsent)) return;
-    this.#tell(
-      encode(
-        { side: "client", command: "cancel", dialect: MULTIPLEXED, id: exchange.id },
-        control,
-      ),
-    );
+    this.#tell({ side: "client", command: "cancel", dialect: MULTIPLEXED, id: exchange.id });
   }
 
   /** Ends it for good. Requests in flight are given up; nobody is told. */
   close(): void {
     if (this.#state === "up") {
-      const dialect = MULTIPLEXED;
-      this.#tell(encode({ side: "client", command: "disconnect", dialect }, control));
+      this.#tell({ side: "client", command: "disconnect", dialect: MULTIPLEXED });
     }
     // That is a courtesy, and not worth a wait if the broker has just gone.
     this.#disconnect(this.#state === "up" ? Math.min(this.#options.linger, COURTESY) : 0);
@@ -225,34 +218,17 @@ export class Link {
       const left = Math.ceil(deadlineAt - performance.now() - 0.001);
       timeToLive = Math.min(Math.max(1, left), MAX_TIME_TO_LIVE);
     }
-    const { noWait, once } = request.options;
-    const command: RequestCommand = {
-      side: "client",
-      command: "request",
-      dialect: MULTIPLEXED,
-      id,
-      timeToLive,
-      noWait,
-      once,
-      service: request.service,
-      headers: request.headers,
-      body: request.body,
-    };
     this.#inFlight.add(exchange);
     if (this.#inFlight.size === 1) this.#watch();
-    const frames = encode(command, control);
-    if (!this.#tell(frames)) exchange.unsent = frames;
+    const { service, headers, body, options } = request, connection = this.#connection!;
+    const { control } = connection;
+    writeRequest(control.bytes, id, timeToLive, options, headers !== undefined);
+    exchange.unsent = connection.send(requestFrames<Frame>(control, service, headers, body));
   }
 
-  /**
-   * Sends frames that begin with `control`, which need one of their own if they have to wait.
-   *
-   * @returns Whether they have not.
-   */
-  #tell(frames: Uint8Array[]): boolean {
-    if (this.#connection?.send(frames) === undefined) return true;
-    frames[0] = control.slice();
-    return false;
+  #tell(command: Command): void {
+    const connection = this.#connection;
+    connection?.send(encode(command, connection.control.bytes));
   }
 
   #handle(command: CommandAtClient): void {
@@ -404,7 +380,7 @@ export class Link {
     this.#owed = true;
     const left = this.#heardAt + heartbeatTimeout - now;
     if (left <= 0) return this.#lose(`was silent for ${heartbeatTimeout} ms`);
-    this.#tell(encode({ side: "client", command: "heartbeat", dialect: MULTIPLEXED }, control));
+    this.#tell({ side: "client", command: "heartbeat", dialect: MULTIPLEXED });
     this.#heartbeatTimer = this.#beatAfter(Math.min(heartbeatInterval, Math.ceil(left)));
   }
 }
@@ -415,8 +391,8 @@ class LinkExchange implements Exchange, Identified<LinkExchange> {
   id = 0;
   /** For the table that it is in. */
   sibling: LinkExchange | undefined;
-  /** Its frames, if they had to wait for room. */
-  unsent: readonly Uint8Array[] | undefined;
+  /** What waits for room, if it had to. */
+  unsent: Unsent | undefined;
   /** Whether nothing more comes. */
   isOver = false;
   readonly request: Outgoing;

@@ -533,13 +533,13 @@ export function bodyFrames(body: Body | undefined): Uint8Array[] {
   if (body instanceof Uint8Array) return [body];
   const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
   if (frames.length === 0) return [new Uint8Array(0)];
-  return frames.map((frame: unknown) => {
-    if (typeof frame === "string") return new TextEncoder().encode(frame);
-    if (frame instanceof Uint8Array) return frame;
-    throw new TypeError(
-      `A body is a string, a Uint8Array or a list of those, got ${show(frame)}`,
-    );
-  });
+  return frames.length === 1 ? [bodyFrame(frames[0])] : frames.map(bodyFrame);
+}
+
+function bodyFrame(frame: unknown): Uint8Array {
+  if (typeof frame === "string") return new TextEncoder().encode(frame);
+  if (frame instanceof Uint8Array) return frame;
+  throw new TypeError(`A body is a string, a Uint8Array or a list of those, got ${show(frame)}`);
 }
 
 /** What a timer or libzmq's `int` can hold: 24.8 days in ms. */

@@ -7,20 +7,33 @@
 
 import { Alarm, type Alarmed } from "./alarm.ts";
 import type { Id, WorkCommand } from "./codec.ts";
+import { type Identified, Ids } from "./ids.ts";
 import { tokenOf, type WorkerRequest } from "./worker_request.ts";
 
 /** How many requests beyond it are kept for later, if the broker sends so many against the rules. */
 export const MOST_EXCESS = 100;
 
 /** A request in hand. */
-class Held implements Alarmed {
+class Held implements Alarmed, Identified<Held> {
   /** For the alarm. */
   day: Alarmed["day"] = undefined;
+  /** For the table that it is in. */
+  sibling: Held | undefined;
+  /** The request's token, which is 0 in RFC 18. */
+  readonly id: Id;
   readonly request: WorkerRequest;
+  /** The how many-th it is. */
+  readonly number: number;
   readonly #onDeadline: (request: WorkerRequest) => void;
 
-  constructor(request: WorkerRequest, onDeadline: (request: WorkerRequest) => void) {
+  constructor(
+    request: WorkerRequest,
+    number: number,
+    onDeadline: (request: WorkerRequest) => void,
+  ) {
+    this.id = tokenOf(request);
     this.request = request;
+    this.number = number;
     this.#onDeadline = onDeadline;
   }
 
@@ -32,8 +45,9 @@ class Held implements Alarmed {
 
 /** The requests of one connection. */
 export class Holdings {
-  /** By token, which is 0 in RFC 18. */
-  readonly #held = new Map<Id, Held>();
+  readonly #held = new Ids<Held>(Math.random() * 2 ** 32 | 0);
+  /** How many there were. */
+  #count = 0;
   readonly #alarm = new Alarm();
   readonly #onDeadline: (request: WorkerRequest) => void;
   /** Came while as many were held as may be. */
@@ -64,21 +78,21 @@ export class Holdings {
   }
 
   /**
-   * Holds a request.
+   * Holds a request, whose token none of those that are held has.
    *
    * @param deadline Until when it is of use, in ms of `performance.now()`, if it is not for ever.
    */
   add(request: WorkerRequest, deadline: number | undefined): void {
-    const held = new Held(request, this.#onDeadline);
-    this.#held.set(tokenOf(request), held);
+    const held = new Held(request, ++this.#count, this.#onDeadline);
+    this.#held.add(held);
     if (deadline !== undefined) this.#alarm.set(held, deadline);
   }
 
   /** Holds a request no longer. */
   delete(request: WorkerRequest): void {
-    const token = tokenOf(request);
-    this.#alarm.clear(this.#held.get(token)!);
-    this.#held.delete(token);
+    const held = this.#held.get(tokenOf(request))!;
+    this.#alarm.clear(held);
+    this.#held.delete(held);
   }
 
   /** Keeps a request for later. @returns Whether there was room for it. */
@@ -105,9 +119,9 @@ export class Holdings {
     this.#excess = [];
   }
 
-  /** Holds nothing any more. @returns What was held. */
+  /** Holds nothing any more. @returns What was held, in the order in which it came. */
   clear(): WorkerRequest[] {
-    const all = [...this.#held.values()];
+    const all = this.#held.values().sort((a, b) => a.number - b.number);
     this.#held.clear();
     for (const held of all) this.#alarm.clear(held);
     this.#alarm.close();

@@ -13,13 +13,16 @@ import {
   decodeAtWorker,
   type Dialect,
   encode,
+  type Id,
   MULTIPLEXED,
   RFC,
 } from "./codec.ts";
-import { Connection } from "./connection.ts";
+import { withBody, writeAnswer } from "./codec_multiplexed.ts";
+import { Connection, type Unsent } from "./connection.ts";
 import { Liveness } from "./liveness.ts";
 import type { ResolvedWorkerOptions } from "./options.ts";
 import { isYes, PATIENCE, question } from "./question.ts";
+import type { Frame } from "./zmq/socket.ts";
 
 /** How long a DISCONNECT lingers that is meant for a broker that was never heard of, in ms. */
 const UNHEARD_LINGER = 500;
@@ -65,8 +68,6 @@ export class Registration {
   readonly #events: RegistrationEvents;
   readonly #connection: Connection<CommandAtWorker | CommandAtClient>;
   readonly #liveness: Liveness;
-  /** Control frames are written to it: libzmq copies them. */
-  readonly #control = new Uint8Array(20);
   #dialect: Dialect | undefined;
   /** Whether the broker was asked, and has not answered. */
   #asked = false;
@@ -136,23 +137,32 @@ export class Registration {
     else this.#register(multiplexed === "insist" ? MULTIPLEXED : this.#owner.options.dialect);
   }
 
-  /**
-   * Sends a command.
-   *
-   * @param onSent Called when it was sent, if that is not at once; see {@linkcode Connection.send}.
-   * @returns Nothing if it was sent at once, else a promise that resolves when it was.
-   */
-  send(command: Command, onSent?: () => void): Promise<void> | undefined {
-    this.#liveness.sent(performance.now());
-    const frames = encode(command, this.#control);
-    const pending = this.#connection.send(frames, onSent);
-    if (pending === undefined) return undefined;
-    // It is sent later, when the control frame has been written over.
-    if (frames[0] === this.#control) frames[0] = this.#control.slice();
+  /** Sends a command. @returns Nothing if it was sent at once, else what waits to be. */
+  send(command: Command): Unsent | undefined {
+    return this.#send(encode(command, this.#connection.control.bytes));
+  }
+
+  /** The same for a part of an answer, in the multiplexed dialect. */
+  sendAnswer(
+    command: "partial" | "final",
+    token: Id,
+    headers: Uint8Array | undefined,
+    body: readonly Uint8Array[],
+  ): Unsent | undefined {
+    const { control } = this.#connection;
+    writeAnswer(control.bytes, command, token, headers !== undefined);
+    return this.#send(withBody<Frame>(control, headers, body));
+  }
+
+  #send(frames: Frame[]): Unsent | undefined {
+    this.#liveness.sent(this.#connection.now);
+    const unsent = this.#connection.send(frames);
+    if (unsent === undefined) return undefined;
     this.#blocked = true;
-    return pending.then(() => {
+    unsent.promise.then(() => {
       this.#blocked = false;
     });
+    return unsent;
   }
 
   /** Hands on what has come already, without waiting for the event loop to find it. */
@@ -263,7 +273,7 @@ export class Registration {
       return this.#events.onLost(`The broker at ${broker} said DISCONNECT`);
     }
     this.#heard = true;
-    this.#liveness.heard(performance.now());
+    this.#liveness.heard(this.#connection.now);
     this.#tellIfRegistered();
     if (!this.#connection.isClosed) this.#events.onCommand(command);
   }

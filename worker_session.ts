@@ -15,6 +15,7 @@ import {
   MULTIPLEXED,
   type WorkCommand,
 } from "./codec.ts";
+import type { Unsent } from "./connection.ts";
 import { DisconnectedError, ServiceError } from "./errors.ts";
 import { backoffPause } from "./options.ts";
 import { Holdings, MOST_EXCESS } from "./worker_holdings.ts";
@@ -298,27 +299,31 @@ export class Session {
   readonly #answer: WorkerRequestInit["send"] = (request, command, body, headers) => {
     // Only while the requests are being told of a loss, of which this one is then told too.
     if (!this.#holdings.has(request)) return undefined;
-    const dialect = this.dialect!;
-    const message: Command = dialect === MULTIPLEXED
-      ? { side: "worker", command, dialect, token: tokenOf(request), headers, body }
-      : { side: "worker", command, dialect, client: request.client, body };
-    return command === "partial" ? this.#registration!.send(message) : this.#end(request, message);
+    const registration = this.#registration!, dialect = this.dialect!;
+    const unsent = dialect === MULTIPLEXED
+      ? registration.sendAnswer(command, tokenOf(request), headers, body)
+      : registration.send({ side: "worker", command, dialect, client: request.client, body });
+    return command === "partial" ? unsent?.promise : this.#end(request, unsent);
   };
 
   readonly #fail = (request: WorkerRequest, error: ServiceError): Promise<void> | undefined => {
     if (!this.#holdings.has(request)) return undefined;
-    return this.#end(request, errorFor(tokenOf(request), error));
+    return this.#end(request, this.#registration!.send(errorFor(tokenOf(request), error)));
   };
 
   /**
-   * Sends what ends a request, which counts as answered from then on: the broker may send the next
+   * What ends a request was sent, which counts as answered from then on: the broker may send the next
    * at once.
+   *
+   * @param unsent If it waits to be sent.
    */
-  #end(request: WorkerRequest, last: Command): Promise<void> | undefined {
-    const onSent = () => this.#answered(request);
-    const pending = this.#registration!.send(last, onSent);
-    if (pending === undefined) onSent();
-    return pending;
+  #end(request: WorkerRequest, unsent: Unsent | undefined): Promise<void> | undefined {
+    if (unsent === undefined) {
+      this.#answered(request);
+      return undefined;
+    }
+    unsent.onSent = () => this.#answered(request);
+    return unsent.promise;
   }
 
   #sendCredit(credit: number): void {

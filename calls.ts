@@ -10,7 +10,7 @@ import { Alarm } from "./alarm.ts";
 import { type CallTrace, ClientTraces } from "./client_traces.ts";
 import { DisconnectedError, type ServiceError, StateError, TimeoutError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
-import { Gate } from "./gate.ts";
+import { Gate, type Waiter } from "./gate.ts";
 import { type Outgoing, quote, type Receiver } from "./line.ts";
 import { type Linked, List } from "./list.ts";
 import {
@@ -147,7 +147,7 @@ export class Calls {
  *   from all of them: abort, close(), deadline; from in flight: timeout, invalid reply ─► over
  * ```
  */
-export class Call implements Linked<Call>, Receiver {
+export class Call implements Linked<Call>, Receiver, Waiter {
   /** For the list that it is in. */
   previous: Call | undefined;
   /** For the list that it is in. */
@@ -164,6 +164,8 @@ export class Call implements Linked<Call>, Receiver {
   /** What its signal calls, if it has one. */
   #onAbort: (() => void) | undefined;
   #over = false;
+  /** Settles the promise of `collect()` while that waits for the first part. */
+  #resolve: ((reply: Reply | Promise<Reply>) => void) | undefined;
   /** Why it is over, before what came is looked at. */
   #failure: { readonly reason: unknown } | undefined;
 
@@ -197,13 +199,49 @@ export class Call implements Linked<Call>, Receiver {
   }
 
   /** The whole reply. What has come of an attempt that failed is not part of it. */
-  async collect(): Promise<Reply> {
+  collect(): Promise<Reply> {
     try {
       const turn = this.#begin();
-      if (turn !== undefined) await turn;
-      for (let parts: ReplyPart[] = NONE;;) {
-        const wait = this.#await();
-        const part = this.#take(wait === undefined || await wait);
+      if (turn !== undefined) return this.#collect(turn);
+      const wait = this.#prepare();
+      if (wait === 0) return this.#collect(true);
+      // Most replies are a FINAL and come with the first attempt: then this promise is all there is.
+      const { promise, resolve } = Promise.withResolvers<Reply>();
+      this.#resolve = resolve;
+      this.#gate.admit(wait, this);
+      return promise;
+    } catch (error) {
+      this.#trace?.fail(error);
+      this.#end();
+      return Promise.reject(error);
+    }
+  }
+
+  /** For the gate, where `collect()` waits for the first part. */
+  onWoken(inTime: boolean): void {
+    const resolve = this.#resolve!, part = this.#inbox[0];
+    if (part?.type !== "final") return resolve(this.#collect(inTime));
+    this.#calls.brokers.answered(this.#tried[0]!);
+    this.#end();
+    resolve(new Reply([part]));
+  }
+
+  /** The same. */
+  onFailed(reason: unknown): void {
+    this.#resolve!(Promise.reject(reason));
+  }
+
+  /**
+   * The whole reply, in whatever way it comes.
+   *
+   * @param wait The wait for its turn; or whether the first part, for which it has waited, was there
+   * in time.
+   */
+  async #collect(wait: Promise<void> | boolean): Promise<Reply> {
+    try {
+      let inTime = typeof wait === "boolean" ? wait : await wait.then(() => this.#await());
+      for (let parts: ReplyPart[] = NONE;; inTime = await this.#await()) {
+        const part = this.#take(inTime);
         if (part === undefined) {
           await this.#retry();
           parts = NONE;
@@ -226,8 +264,7 @@ export class Call implements Linked<Call>, Receiver {
       const turn = this.#begin();
       if (turn !== undefined) await turn;
       for (let yielded = false;;) {
-        const wait = this.#await();
-        const part = this.#take(wait === undefined || await wait);
+        const part = this.#take(await this.#await());
         if (part === undefined) {
           if (yielded) throw this.#attemptError();
           await this.#retry();
@@ -313,12 +350,18 @@ export class Call implements Linked<Call>, Receiver {
   }
 
   /** Waits for the next part, unless it is there. The request is sent if it is not. */
-  #await(): Promise<boolean> | undefined {
+  #await(): Promise<boolean> | true {
+    const wait = this.#prepare();
+    return wait === 0 || this.#gate.wait(wait);
+  }
+
+  /** Sends it, if it is not sent. @returns How long to wait for the next part, in ms; 0 if it is there. */
+  #prepare(): number {
     this.#throwIfFailed();
     const left = this.#left();
     if (left <= 0) throw this.#timeoutError("deadline");
     this.#exchange ??= this.#send();
-    return this.#isBare() ? this.#gate.wait(Math.min(this.#limits.timeout, left)) : undefined;
+    return this.#isBare() ? Math.min(this.#limits.timeout, left) : 0;
   }
 
   /**

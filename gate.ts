@@ -6,6 +6,18 @@
 
 import type { Alarm, Alarmed } from "./alarm.ts";
 
+/** Who waits at a {@linkcode Gate}. */
+export interface Waiter {
+  /**
+   * Called when the wait is over. Must not throw.
+   *
+   * @param inTime Whether it was woken: `false` if the time was up first.
+   */
+  onWoken(inTime: boolean): void;
+  /** Called instead if there is no more to wait for. Must not throw. */
+  onFailed(reason: unknown): void;
+}
+
 /**
  * Where one caller waits until it is woken, its time is up, or there is no more to wait for.
  * What it waits for is the caller's to look up: a wake-up while nobody waits is not remembered.
@@ -14,7 +26,7 @@ export class Gate implements Alarmed {
   /** For the alarm. */
   day: Alarmed["day"] = undefined;
   readonly #alarm: Alarm;
-  #waiting: PromiseWithResolvers<boolean> | undefined;
+  #waiter: Waiter | undefined;
 
   /**
    * Nobody waits yet.
@@ -26,38 +38,48 @@ export class Gate implements Alarmed {
   }
 
   /**
-   * Waits. Nobody else may be waiting.
+   * Begins a wait. Nobody else may be waiting.
    *
    * @param milliseconds For how long at most; `Infinity` for ever.
+   * @param waiter Told of its end.
+   */
+  admit(milliseconds: number, waiter: Waiter): void {
+    this.#waiter = waiter;
+    if (milliseconds !== Infinity) this.#alarm.set(this, performance.now() + milliseconds);
+  }
+
+  /**
+   * The same with a promise.
+   *
    * @returns Whether it was woken: `false` if the time was up first.
    * @throws What `fail()` is given.
    */
   wait(milliseconds: number): Promise<boolean> {
-    const waiting = this.#waiting = Promise.withResolvers<boolean>();
-    if (milliseconds !== Infinity) this.#alarm.set(this, performance.now() + milliseconds);
-    return waiting.promise;
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    this.admit(milliseconds, { onWoken: resolve, onFailed: reject });
+    return promise;
   }
 
   /** Wakes who waits, if anybody does. */
   wake(): void {
-    this.#leave()?.resolve(true);
+    this.#leave()?.onWoken(true);
   }
 
   /** Has the wait fail, if there is one. */
   fail(reason: unknown): void {
-    this.#leave()?.reject(reason);
+    this.#leave()?.onFailed(reason);
   }
 
   /** For the alarm. */
   onDue(): void {
-    this.#leave()?.resolve(false);
+    this.#leave()?.onWoken(false);
   }
 
-  #leave(): PromiseWithResolvers<boolean> | undefined {
-    const waiting = this.#waiting;
-    if (waiting === undefined) return undefined;
-    this.#waiting = undefined;
+  #leave(): Waiter | undefined {
+    const waiter = this.#waiter;
+    if (waiter === undefined) return undefined;
+    this.#waiter = undefined;
     this.#alarm.clear(this);
-    return waiting;
+    return waiter;
   }
 }

@@ -177,6 +177,12 @@ export class Message {
     }
   }
 
+  /** Lets go of the content. */
+  clear(): void {
+    if (this.#isShort()) this.#chunk[this.#at + SIZE_AT] = 0;
+    else close(this.pointer, true);
+  }
+
   /** Gives the message back. It must not be used afterwards. */
   release(): void {
     if (this.#released === true) throw new StateError("A message was released twice");

@@ -603,12 +603,30 @@ export class Socket {
    * length, it is in memory of its own.
    */
   receiveBytes(first?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] | undefined {
-    const frames = this.receive();
-    if (frames === undefined) return undefined;
-    const head = bytesOfFrame(frames[0]!, first);
-    // Written out, as in `receive()`.
-    if (frames.length === 2) return [head, bytesOfFrame(frames[1]!)];
-    return frames.map((frame, i) => i === 0 ? head : bytesOfFrame(frame));
+    this.#open();
+    const frame = this.sender;
+    if (!this.#tell(this.#receiveFrame(frame))) return undefined;
+    let more = frame.more;
+    const head = taken(frame, first);
+    let bytes = head.length, frames: Uint8Array<ArrayBuffer>[] | undefined;
+    while (more) {
+      more = this.#receiveMore(frame);
+      const next = taken(frame);
+      bytes += next.length;
+      // Written out for what comes most, as in `receive()`.
+      if (frames === undefined) frames = [head, next];
+      else frames.push(next);
+    }
+    const { traffic } = this;
+    traffic.messagesIn++;
+    traffic.bytesIn += bytes;
+    return frames ?? [head];
+  }
+
+  /** Receives a frame that is there, as the one before has said. @returns Whether more follow. */
+  #receiveMore(frame: Message): boolean {
+    if (this.#receiveFrame(frame) !== NOTHING) return frame.more;
+    throw lastError("zmq_msg_recv", `a ${this.type} socket`);
   }
 
   /**
@@ -677,12 +695,12 @@ const INCOMING = 64;
 const eventsHeld = new Int32Array(1), eventsBytes = bytesOf(eventsHeld);
 const intLength = bytesOf(new BigUint64Array([BigInt(eventsHeld.byteLength)]));
 
-/** The content of a frame, which is released: in this memory if it has the very size. */
-function bytesOfFrame(frame: Message, into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+/** The content of a frame, which is let go: in this memory if it has the very size. */
+function taken(frame: Message, into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   let bytes = into;
   if (bytes !== undefined && frame.size === bytes.length) frame.read(bytes);
   else bytes = frame.bytes();
-  frame.release();
+  frame.clear();
   return bytes;
 }
 

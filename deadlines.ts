@@ -1,7 +1,7 @@
 /**
  * What is due when: a calendar of items, each at most once in it. To put one in and to take it
- * out is O(1); what is due is found without a look at what is not. Pure: time is a number that
- * the caller gives.
+ * out is O(1) and allocates nothing; what is due is found without a look at what is not. Pure:
+ * time is a number that the caller gives.
  *
  * Items that are due in the same millisecond share a day; the days are in a binary heap. There
  * are far fewer days than items, so the heap is small and seldom touched. Days that all items
@@ -10,15 +10,21 @@
  * @module
  */
 
-/** What can be put in a calendar. */
+/** What can be put in a calendar: all fields are the calendar's own. */
 export interface Due {
-  /** The day it is in; the calendar's own. `undefined` while it is in none. */
-  day: Day<Due> | undefined;
+  /** The day it is in; `undefined` while it is in none. */
+  day: Day | undefined;
+  /** The item before it in that day. */
+  dueBefore: Due | undefined;
+  /** The item after it. */
+  dueAfter: Due | undefined;
 }
 
-interface Day<T> {
+/** The items that are due at a time, in the order in which they were put in. */
+interface Day {
   readonly at: number;
-  readonly items: Set<T>;
+  first: Due | undefined;
+  last: Due | undefined;
 }
 
 /** How many days the heap has at least before it is worth clearing. */
@@ -26,9 +32,9 @@ const CLEARING = 64;
 
 /** Items and when they are due, in whole milliseconds, never too early. */
 export class Deadlines<T extends Due> {
-  readonly #days = new Map<number, Day<T>>();
+  readonly #days = new Map<number, Day>();
   /** The same, earliest first: a binary heap. */
-  #heap: Day<T>[] = [];
+  #heap: Day[] = [];
   /** How many of them have no items. */
   #emptied = 0;
 
@@ -41,28 +47,34 @@ export class Deadlines<T extends Due> {
     }
     let day = this.#days.get(tick);
     if (day === undefined) {
-      day = { at: tick, items: new Set() };
+      day = { at: tick, first: undefined, last: undefined };
       this.#days.set(tick, day);
       this.#push(day);
-    } else if (day.items.size === 0) this.#emptied--;
-    day.items.add(item);
-    item.day = day as Day<unknown> as Day<Due>;
+    } else if (day.first === undefined) this.#emptied--;
+    item.day = day;
+    item.dueBefore = day.last;
+    if (day.last === undefined) day.first = item;
+    else day.last.dueAfter = item;
+    day.last = item;
   }
 
   /** Takes an item out, if it is in. */
   cancel(item: T): void {
     const { day } = item;
     if (day === undefined) return;
-    day.items.delete(item);
-    item.day = undefined;
-    if (day.items.size > 0) return;
+    if (item.dueBefore === undefined) day.first = item.dueAfter;
+    else item.dueBefore.dueAfter = item.dueAfter;
+    if (item.dueAfter === undefined) day.last = item.dueBefore;
+    else item.dueAfter.dueBefore = item.dueBefore;
+    item.day = item.dueBefore = item.dueAfter = undefined;
+    if (day.first !== undefined) return;
     this.#emptied++;
     if (this.#heap.length >= CLEARING && 2 * this.#emptied > this.#heap.length) this.#clear();
   }
 
   /** When the next item is due; `Infinity` if there is none. */
   next(): number {
-    while (this.#heap.length > 0 && this.#heap[0]!.items.size === 0) {
+    while (this.#heap.length > 0 && this.#heap[0]!.first === undefined) {
       this.#pop();
       this.#emptied--;
     }
@@ -73,21 +85,20 @@ export class Deadlines<T extends Due> {
   take(now: number): T | undefined {
     const at = this.next();
     if (at > now || at === Infinity) return undefined;
-    for (const item of this.#heap[0]!.items) {
-      this.cancel(item);
-      return item;
-    }
+    const item = this.#heap[0]!.first as T;
+    this.cancel(item);
+    return item;
   }
 
   /** Throws emptied days away; as many as were put in since the last time, so O(1) for each. */
   #clear(): void {
-    for (const { at, items } of this.#heap) if (items.size === 0) this.#days.delete(at);
+    for (const { at, first } of this.#heap) if (first === undefined) this.#days.delete(at);
     // A sorted array is a heap.
     this.#heap = [...this.#days.values()].sort((a, b) => a.at - b.at);
     this.#emptied = 0;
   }
 
-  #push(day: Day<T>): void {
+  #push(day: Day): void {
     const heap = this.#heap;
     let at = heap.length;
     for (; at > 0; at = (at - 1) >> 1) {

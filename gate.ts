@@ -23,8 +23,10 @@ export interface Waiter {
  * What it waits for is the caller's to look up: a wake-up while nobody waits is not remembered.
  */
 export class Gate implements Alarmed {
-  /** For the alarm. */
+  // For the alarm.
   day: Alarmed["day"] = undefined;
+  dueBefore: Alarmed["dueBefore"] = undefined;
+  dueAfter: Alarmed["dueAfter"] = undefined;
   readonly #alarm: Alarm;
   #waiter: Waiter | undefined;
 

@@ -41,6 +41,7 @@ import {
   Backlog,
   Client,
   ClientQueue,
+  Expiry,
   Request,
   type RequestTerms,
   Service,
@@ -97,7 +98,7 @@ export class Routing<B> {
   readonly #broken = new Set<string>();
   /** What clients have queued: it is bounded, and goes when their connection does. */
   readonly #backlogs = new Map<string, Backlog<B>>();
-  readonly #deadlines = new Deadlines<Worker<B> | Request<B> | Service<B> | Client<B>>();
+  readonly #deadlines = new Deadlines<Worker<B> | Expiry<B> | Service<B> | Client<B>>();
   #stopping = false;
   #queued = 0;
   #queuedBytes = 0;
@@ -452,7 +453,7 @@ export class Routing<B> {
   elapse(now: number): void {
     for (let item; (item = this.#deadlines.take(now)) !== undefined;) {
       if (item instanceof Worker) this.#checkWorker(item, now);
-      else if (item instanceof Request) this.#checkRequest(item, now);
+      else if (item instanceof Expiry) this.#checkRequest(item.request, now);
       else if (item instanceof Service) this.#checkService(item, now);
       else this.#checkClient(item, now);
     }
@@ -645,7 +646,7 @@ export class Routing<B> {
   /** It is over: out of its queue, off its client's books. */
   #finish(request: Request<B>): void {
     request.over = true;
-    this.#deadlines.cancel(request);
+    if (request.expiry !== undefined) this.#deadlines.cancel(request.expiry);
     if (request.queue !== undefined) this.#dequeue(request);
     else if (request.worker !== undefined) this.#landed(request);
     const { owner } = request;
@@ -660,8 +661,8 @@ export class Routing<B> {
   }
 
   #schedule(request: Request<B>, at: number): void {
-    if (at === Infinity) this.#deadlines.cancel(request);
-    else this.#deadlines.schedule(request, at);
+    if (at !== Infinity) this.#deadlines.schedule(request.expiry ??= new Expiry(request), at);
+    else if (request.expiry !== undefined) this.#deadlines.cancel(request.expiry);
   }
 
   /** Sends a multiplexed client an ERROR of the broker's own. */

@@ -16,6 +16,8 @@ import type { Times } from "./routing_times.ts";
 /** A service: it is there while it has workers or requests. */
 export class Service<B> implements Due {
   day: Due["day"];
+  dueBefore: Due["dueBefore"];
+  dueAfter: Due["dueAfter"];
   /** How many workers are registered for it. */
   workers = 0;
   /** How many of them take requests: those that do not drain. */
@@ -103,8 +105,7 @@ export interface RequestTerms {
 }
 
 /** A request that was accepted. It is queued, held by a worker, or over. */
-export class Request<B> implements Due, Linked<Request<B>>, Identified<Request<B>> {
-  day: Due["day"];
+export class Request<B> implements Linked<Request<B>>, Identified<Request<B>> {
   previous: Request<B> | undefined;
   next: Request<B> | undefined;
   sibling: Request<B> | undefined;
@@ -116,6 +117,8 @@ export class Request<B> implements Due, Linked<Request<B>>, Identified<Request<B
   readonly once: boolean;
   /** When its time to live has passed. */
   readonly expiresAt: number;
+  /** Its end by itself, if that was ever due: most never are, and take no memory for it. */
+  expiry: Expiry<B> | undefined;
   /** The queue that it is in. */
   queue: ClientQueue<B> | undefined;
   /** The worker that holds it, and what that one knows it by in the multiplexed dialect. */
@@ -152,9 +155,20 @@ export class Request<B> implements Due, Linked<Request<B>>, Identified<Request<B
   }
 }
 
+/** The end of a request whose time has come. */
+export class Expiry<B> implements Due {
+  day: Due["day"];
+  dueBefore: Due["dueBefore"];
+  dueAfter: Due["dueAfter"];
+
+  constructor(readonly request: Request<B>) {}
+}
+
 /** A client of the multiplexed dialect: it is there while it has requests that are not over. */
 export class Client<B> implements Due {
   day: Due["day"];
+  dueBefore: Due["dueBefore"];
+  dueAfter: Due["dueAfter"];
   /** Its requests by its own ids. */
   readonly requests: Ids<Request<B>>;
   /** When it was last heard. */
@@ -171,6 +185,8 @@ export class Client<B> implements Due {
 /** A registered worker. */
 export class Worker<B> implements Due, Linked<Worker<B>> {
   day: Due["day"];
+  dueBefore: Due["dueBefore"];
+  dueAfter: Due["dueAfter"];
   previous: Worker<B> | undefined;
   next: Worker<B> | undefined;
   /** The requests that it holds, in the order in which it got them. */

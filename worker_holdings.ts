@@ -15,8 +15,10 @@ export const MOST_EXCESS = 100;
 
 /** A request in hand. */
 class Held implements Alarmed, Identified<Held> {
-  /** For the alarm. */
+  // For the alarm.
   day: Alarmed["day"] = undefined;
+  dueBefore: Alarmed["dueBefore"] = undefined;
+  dueAfter: Alarmed["dueAfter"] = undefined;
   /** For the table that it is in. */
   sibling: Held | undefined;
   /** The request's token, which is 0 in RFC 18. */

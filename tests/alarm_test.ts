@@ -4,6 +4,8 @@ import { Gate } from "../gate.ts";
 
 class Item implements Alarmed {
   day: Alarmed["day"] = undefined;
+  dueBefore: Alarmed["dueBefore"] = undefined;
+  dueAfter: Alarmed["dueAfter"] = undefined;
   readonly due = Promise.withResolvers<number>();
   onDue(): void {
     this.due.resolve(performance.now());

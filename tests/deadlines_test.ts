@@ -8,7 +8,8 @@ interface Item extends Due, Linked<Item> {
 }
 
 function item(name: string): Item {
-  return { name, day: undefined, previous: undefined, next: undefined };
+  const nowhere = { day: undefined, dueBefore: undefined, dueAfter: undefined };
+  return { name, ...nowhere, previous: undefined, next: undefined };
 }
 
 /** All that is due, in the order in which it is taken. */

@@ -7,6 +7,7 @@
 
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
+import { now } from "./zmq/clock.ts";
 import { Pinned } from "./zmq/pinned.ts";
 import { type Frame, type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
@@ -105,10 +106,10 @@ export class Connection<C> {
 
   /**
    * The time, as `performance.now()` tells it; but within `onCommand` it is that of the first of some
-   * messages that are handed on together. To ask takes 180 ns, and a worker would with each message.
+   * messages that are handed on together: a worker would ask with each of them.
    */
   get now(): number {
-    return this.#readAt ?? performance.now();
+    return this.#readAt ?? now();
   }
 
   /**
@@ -169,7 +170,7 @@ export class Connection<C> {
       for (let i = 0; i < BATCH && !this.#socket.isClosed; i++) {
         const frames = this.#socket.receiveBytes(this.#control);
         if (frames === undefined) return;
-        this.#readAt ??= performance.now();
+        this.#readAt ??= now();
         this.#handOn(frames);
       }
     } finally {

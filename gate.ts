@@ -5,6 +5,7 @@
  */
 
 import type { Alarm, Alarmed } from "./alarm.ts";
+import { now } from "./zmq/clock.ts";
 
 /** Who waits at a {@linkcode Gate}. */
 export interface Waiter {
@@ -47,7 +48,7 @@ export class Gate implements Alarmed {
    */
   admit(milliseconds: number, waiter: Waiter): void {
     this.#waiter = waiter;
-    if (milliseconds !== Infinity) this.#alarm.set(this, performance.now() + milliseconds);
+    if (milliseconds !== Infinity) this.#alarm.set(this, now() + milliseconds);
   }
 
   /**

@@ -65,6 +65,7 @@ import { Routing } from "./routing.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
 import { Context, Socket, type Traffic } from "./zmq/socket.ts";
+import { now as time } from "./zmq/clock.ts";
 import { NOTIFY_DISCONNECT, POLLIN } from "./zmq/symbols.ts";
 
 export type { DialectName } from "./codec.ts";
@@ -513,9 +514,9 @@ export class Broker {
 
   #receive(socket: Socket): void {
     this.#garbage = 0;
-    const before = performance.now();
+    const before = time();
     let frames = socket.receiveFrom();
-    const now = performance.now();
+    const now = time();
     // Where messages come one by one, to ask for another costs as much as to receive it.
     const most = now - before > WAITED && this.#taken === 1 ? 1 : BATCH;
     this.#taken = 0;

@@ -14,6 +14,8 @@ import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
 /** How many messages are taken from a socket in one turn before others have theirs. */
 const BATCH = 128;
+/** How long a receive takes, in ms, if it had to wait: without, it is some µs. */
+const WAITED = 0.01;
 
 /** What a {@linkcode Connection} is made with. */
 export interface ConnectionOptions<C> {
@@ -61,6 +63,8 @@ export class Connection<C> {
   /** Where control frames are read to. */
   readonly #control = new Uint8Array(CONTROL_LENGTH);
   #outgoing: Pinned | undefined;
+  /** How many messages the last read took. */
+  #taken = 0;
   /** When what is read now began to be, while it is. */
   #readAt: number | undefined;
   /** Messages that the socket would not take, and who waits for it to. */
@@ -146,7 +150,9 @@ export class Connection<C> {
 
   /** Hands on what has come already, without waiting for the event loop to find it. */
   poll(): void {
-    if (!this.#socket.isClosed) this.#ready();
+    if (this.#socket.isClosed) return;
+    this.#flush();
+    this.#read(Infinity);
   }
 
   /**
@@ -166,17 +172,32 @@ export class Connection<C> {
 
   readonly #ready = (): void => {
     this.#flush();
+    this.#read(now());
+  };
+
+  /**
+   * Hands on what has come.
+   *
+   * @param from When a wait for it may have begun: where messages come one by one, just one is taken,
+   * as to ask for another costs as much as to receive it. `Infinity`: all are that are there.
+   */
+  #read(from: number): void {
+    let most = BATCH, taken = 0;
     try {
-      for (let i = 0; i < BATCH && !this.#socket.isClosed; i++) {
+      while (taken < most && !this.#socket.isClosed) {
         const frames = this.#socket.receiveBytes(this.#control);
         if (frames === undefined) return;
-        this.#readAt ??= now();
+        if (taken++ === 0) {
+          this.#readAt = now();
+          if (this.#readAt - from > WAITED && this.#taken === 1) most = 1;
+        }
         this.#handOn(frames);
       }
     } finally {
       this.#readAt = undefined;
+      this.#taken = taken;
     }
-  };
+  }
 
   #handOn(frames: Uint8Array[]): void {
     let command: C;

@@ -30,6 +30,7 @@
  */
 
 import { MdpError } from "../errors.ts";
+import { now } from "./clock.ts";
 import { bytesOf, cString, lastError, libzmq } from "./library.ts";
 import { size_t } from "./message.ts";
 import { DONTWAIT, FD, PAIR, POLLIN } from "./symbols.ts";
@@ -188,14 +189,14 @@ class Reactor {
   }
 
   readonly #turns = (): void => {
-    const until = performance.now() + this.#syncWait;
-    while (this.#turn() && performance.now() < until);
+    // Not once they are over: a message that they have waited for would have to wait for this.
+    const next = setImmediate(this.#turns);
+    const until = now() + this.#syncWait;
+    while (this.#turn() && now() < until);
     // Before a wait all those are asked that were touched.
     const isDue = this.#traffic || this.#changed || this.#touched.length > 0;
-    if (this.#watched.size > 0 && isDue) {
-      setImmediate(this.#turns);
-      return;
-    }
+    if (this.#watched.size > 0 && isDue) return;
+    clearImmediate(next);
     this.#turning = false;
     this.#wait();
   };

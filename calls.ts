@@ -33,8 +33,8 @@ const logger = getLogger(["majortomo", "client"]);
 const NONE: never[] = [];
 
 /**
- * A list with one more item. Most have no more than one: an array for that is 20 bytes long, where
- * one that was made empty gets room for 17, 150 bytes, with the first.
+ * A list with one more item. Most get no more than one: an array that is made of it is no longer than
+ * that, where one that was made empty gets room for 17, 150 bytes, with the first.
  */
 function appended<T>(list: T[], item: T): T[] {
   if (list.length === 0) return [item];

@@ -543,7 +543,10 @@ export class Socket {
     return isThere;
   }
 
-  /** The identity that the last message of `receiveFrom` came with: of the socket's own memory. */
+  /**
+   * The identity that the last message of `receiveFrom` came with: of the socket's own memory, which
+   * `receiveBytes` uses, too.
+   */
   get sender(): Message {
     return this.#sender ??= Message.take();
   }

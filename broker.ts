@@ -477,9 +477,11 @@ export class Broker {
       drain,
     });
     this.#routing.stop();
-    if (drain > 0 && inFlight + queued > 0) await this.#drain(drain);
-    // Whoever listens may have called, in the midst of a turn: that is to be over first.
-    else await Promise.resolve();
+    this.#limitDrain(drain);
+    // Whoever listens may have called, in the midst of a turn: that is to be over first, and what it
+    // has brought is then in flight.
+    await Promise.resolve();
+    await this.#drain();
     const now = performance.now();
     this.#routing.end(now);
     this.#flush(now);
@@ -492,22 +494,30 @@ export class Broker {
     this.#events.end();
   }
 
-  async #drain(milliseconds: number): Promise<void> {
+  /** Waits until nothing is in flight any more, or the drain is over. */
+  async #drain(): Promise<void> {
+    const { inFlight, queued } = this.#routing;
+    if (inFlight + queued === 0 || this.#drainEnd <= performance.now()) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drained = resolve;
-    this.#limitDrain(milliseconds);
+    this.#armDrain(resolve);
     await promise;
     clearTimeout(this.#drainTimer);
     this.#drained = undefined;
   }
 
-  /** Has the drain that is under way end in so many ms, if it does not end before. */
+  /** Has the drain end in so many ms, if it is not to end before. */
   #limitDrain(milliseconds: number): void {
     const end = performance.now() + milliseconds;
-    if (this.#drained === undefined || end >= this.#drainEnd) return;
+    if (end >= this.#drainEnd) return;
     this.#drainEnd = end;
+    if (this.#drained !== undefined) this.#armDrain(this.#drained);
+  }
+
+  #armDrain(end: () => void): void {
     clearTimeout(this.#drainTimer);
-    if (milliseconds <= LONGEST_TIMER) this.#drainTimer = setTimeout(this.#drained, milliseconds);
+    const left = Math.max(0, this.#drainEnd - performance.now());
+    if (left <= LONGEST_TIMER) this.#drainTimer = setTimeout(end, left);
   }
 
   // ---- the socket ----

@@ -296,3 +296,29 @@ Deno.test("`on()`: whoever listens may close the broker, which ends the turn fir
   await w.expect(W, REQUEST, "c", "", "0");
   await w.expect(W, DISCONNECT);
 });
+
+Deno.test("`on()`: who closes the broker at the first request has it answered in the drain", async () => {
+  await using stage = new Stage();
+  const client = stage.peer("c"), w = await stage.worker("w", "echo");
+  const ends: Promise<void>[] = [];
+  stage.broker.on(() => {
+    ends.push(stage.broker.close({ drain: 60_000 }));
+  }, { types: ["request accepted"] });
+  client.send(C, C_REQUEST, "echo", "first");
+  await w.expect(W, REQUEST, "c", "", "first");
+  w.send(W, FINAL, "c", "", "answer");
+  await client.expect(C, C_FINAL, "echo", "answer");
+  await w.expect(W, DISCONNECT);
+  assert.equal(ends.length, 1);
+  await ends[0];
+});
+
+Deno.test("`close` heeds a shorter drain that is told before the first has begun", async () => {
+  await using stage = new Stage();
+  const client = stage.peer("c"), w = await stage.worker("w", "echo");
+  client.send(C, C_REQUEST, "echo", "never answered");
+  await w.expect(W, REQUEST, "c", "", "never answered");
+  stage.broker.close({ drain: 60_000 });
+  await stage.broker.close({ drain: 5 });
+  await w.expect(W, DISCONNECT);
+});

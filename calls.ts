@@ -220,7 +220,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   /** For the gate, where `collect()` waits for the first part. */
   onWoken(inTime: boolean): void {
     const resolve = this.#resolve!, part = this.#inbox[0];
-    if (part?.type !== "final") return resolve(this.#collect(inTime));
+    if (part?.type !== "final") return resolve(this.#goOn(inTime));
     this.#calls.brokers.answered(this.#tried[0]!);
     this.#end();
     resolve(new Reply([part]));
@@ -229,6 +229,14 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   /** The same. */
   onFailed(reason: unknown): void {
     this.#resolve!(Promise.reject(reason));
+  }
+
+  async #goOn(inTime: boolean): Promise<Reply> {
+    // V8 needs two turns to find out that the caller awaits this, and names it then in the stack of
+    // what this throws.
+    await undefined;
+    await undefined;
+    return await this.#collect(inTime);
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { TimeoutError } from "../client.ts";
+import { Client, TimeoutError } from "../client.ts";
 import {
   asked,
   assertFails,
@@ -32,6 +32,16 @@ Deno.test("`request` rejects with TimeoutError, which says what it waited for, w
     error.message,
     `Service "slow" at "${stage.endpoint}" sent no reply within the timeout of 30 ms (1 attempt)`,
   );
+});
+
+Deno.test("the stack of a TimeoutError names who has called, though nobody was there any more", async () => {
+  await using stage = new ClientStage();
+  // One of its own: V8 does not see who has called if others wait for the same promise.
+  await using client = new Client({ broker: stage.endpoint, timeout: 30, dialect: "rfc" });
+  const whoHasCalled = async () => await client.request("slow");
+  const error = await failure(whoHasCalled());
+  assert.ok(error instanceof TimeoutError);
+  assert.match(error.stack!, /at async whoHasCalled /);
 });
 
 Deno.test("`timeout` counts for each part when they come slowly", async () => {

@@ -42,6 +42,12 @@ function appended<T>(list: T[], item: T): T[] {
   return list;
 }
 
+/** An error that came from the event loop: its stack is to name who waits for it. */
+function caught(error: Error): Error {
+  Error.captureStackTrace(error, caught);
+  return error;
+}
+
 /** What a request has whose caller says nothing. */
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
@@ -390,7 +396,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
       brokers.answered(endpoint);
       return part;
     }
-    if (this.#broken !== undefined) throw this.#broken;
+    if (this.#broken !== undefined) throw caught(this.#broken);
     if (this.#void !== undefined) {
       brokers.silent(endpoint);
       return undefined;
@@ -448,7 +454,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   #attemptError(): Error {
     if (this.#void === undefined) return this.#timeoutError();
     const { why, refusal } = this.#void;
-    if (refusal !== undefined) return refusal;
+    if (refusal !== undefined) return caught(refusal);
     const attempts = this.#tried.length;
     return new DisconnectedError(
       `The connection to the broker at ${quote(this.#tried.at(-1)!)} ${why} before ${this.name} ` +

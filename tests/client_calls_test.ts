@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { Client, TimeoutError } from "../client.ts";
+import { Client, ProtocolError, TimeoutError } from "../client.ts";
 import {
   asked,
   assertFails,
@@ -34,13 +34,21 @@ Deno.test("`request` rejects with TimeoutError, which says what it waited for, w
   );
 });
 
-Deno.test("the stack of a TimeoutError names who has called, though nobody was there any more", async () => {
+Deno.test("the stack of what a call fails with names who has called, though that was long ago", async () => {
   await using stage = new ClientStage();
   // One of its own: V8 does not see who has called if others wait for the same promise.
-  await using client = new Client({ broker: stage.endpoint, timeout: 30, dialect: "rfc" });
+  await using client = new Client({ broker: stage.endpoint, timeout: 100, dialect: "rfc" });
   const whoHasCalled = async () => await client.request("slow");
-  const error = await failure(whoHasCalled());
-  assert.ok(error instanceof TimeoutError);
+  const late = await failure(whoHasCalled());
+  assert.ok(late instanceof TimeoutError);
+  assert.match(late.stack!, /at async whoHasCalled /);
+  await stage.asked("slow", "");
+
+  const refused = failure(whoHasCalled());
+  const { answer } = await stage.asked("slow", "");
+  answer("no header");
+  const error = await refused;
+  assert.ok(error instanceof ProtocolError);
   assert.match(error.stack!, /at async whoHasCalled /);
 });
 

@@ -62,10 +62,11 @@ import {
 } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { Routing } from "./routing.ts";
+import { now as time } from "./zmq/clock.ts";
 import { libzmq } from "./zmq/library.ts";
 import type { Message } from "./zmq/message.ts";
+import { WAITED } from "./zmq/reactor.ts";
 import { Context, Socket, type Traffic } from "./zmq/socket.ts";
-import { now as time } from "./zmq/clock.ts";
 import { NOTIFY_DISCONNECT, POLLIN } from "./zmq/symbols.ts";
 
 export type { DialectName } from "./codec.ts";
@@ -87,8 +88,6 @@ export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */
 const BATCH = 256;
-/** How long a receive takes, in ms, if it had to wait: without, it is some µs. */
-const WAITED = 0.01;
 /**
  * How many of them are received before the first is handled. The code of libzmq and that of the rules
  * together do not fit into a core's nearest cache: in turns of 32, they take 5 % less of its time.

@@ -9,13 +9,12 @@ import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { ProtocolError } from "./errors.ts";
 import { now } from "./zmq/clock.ts";
 import { Pinned } from "./zmq/pinned.ts";
+import { WAITED } from "./zmq/reactor.ts";
 import { type Frame, type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
 /** How many messages are taken from a socket in one turn before others have theirs. */
 const BATCH = 128;
-/** How long a receive takes, in ms, if it had to wait: without, it is some µs. */
-const WAITED = 0.01;
 
 /** What a {@linkcode Connection} is made with. */
 export interface ConnectionOptions<C> {

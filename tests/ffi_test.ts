@@ -56,7 +56,7 @@ Deno.test("`Socket.close` in its own handler, and in that of another, is safe", 
       // The neighbour may be due in the same turn.
       pairs[(i + 1) % pairs.length]!.close();
       if (pairs.every((socket) => socket.isClosed)) resolve();
-      assert.throws(() => dealer.receive(), StateError);
+      assert.throws(() => dealer.receiveBytes(), StateError);
       assert.throws(() => dealer.send(["x"]), StateError);
     });
     dealer.send(["hello"]);

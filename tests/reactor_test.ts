@@ -16,10 +16,7 @@ function echo(): RawSocket {
   const router = RawSocket.router();
   const { socket } = router;
   socket.watch(() => {
-    for (let frames; (frames = socket.receive()) !== undefined;) {
-      socket.send(frames);
-      for (const frame of frames) frame.release();
-    }
+    for (let frames; (frames = socket.receiveBytes()) !== undefined;) socket.send(frames);
   });
   return router;
 }
@@ -186,7 +183,7 @@ Deno.test("`reactor` calls no handler of a socket that the one before it has clo
   for (const id of ids) router.send(id, "x");
   for (let ready = 0; ready < 2;) {
     await pause(1);
-    ready = dealers.filter((dealer) => dealer.receive() !== undefined).length + ready;
+    ready = dealers.filter((dealer) => dealer.receiveBytes() !== undefined).length + ready;
   }
   for (const id of ids) router.send(id, "y");
   await pause(ASLEEP);

@@ -179,6 +179,7 @@ export class Message {
 
   /** Lets go of the content. */
   clear(): void {
+    // A short one holds no memory, and what else there is libzmq closes when it is used again.
     if (this.#isShort()) this.#chunk[this.#at + SIZE_AT] = 0;
     else close(this.pointer, true);
   }
@@ -187,11 +188,10 @@ export class Message {
   release(): void {
     if (this.#released === true) throw new StateError("A message was released twice");
     this.#released = true;
-    const kept = spare.length < SPARE;
-    if (kept) spare.push(this);
-    // A short one holds no memory, and what else there is libzmq closes when it is used again.
-    if (kept && this.#isShort()) this.#chunk[this.#at + SIZE_AT] = 0;
-    else close(this.pointer, kept);
+    if (spare.length < SPARE) {
+      spare.push(this);
+      this.clear();
+    } else close(this.pointer, false);
   }
 }
 

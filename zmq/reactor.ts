@@ -30,7 +30,6 @@
  */
 
 import { MdpError } from "../errors.ts";
-import { now } from "./clock.ts";
 import { bytesOf, cString, lastError, libzmq } from "./library.ts";
 import { size_t } from "./message.ts";
 import { DONTWAIT, FD, PAIR, POLLIN } from "./symbols.ts";
@@ -77,6 +76,8 @@ const FOREVER = -1;
 const MOST_TURNS_OF_ONE = 16;
 /** How often in a row poll(2) may fail: with EINTR, or with an error that is not its own. */
 const MOST_FAULTS = 100;
+/** How long a receive takes, in ms, if it had to wait: without, it is some µs. */
+export const WAITED = 0.01;
 /** Pause before waiting anew after poll(2) failed, so that a lasting fault cannot spin. */
 const FAULT_PAUSE = 10;
 
@@ -189,14 +190,14 @@ class Reactor {
   }
 
   readonly #turns = (): void => {
-    // Not once they are over: a message that they have waited for would have to wait for this.
-    const next = setImmediate(this.#turns);
-    const until = now() + this.#syncWait;
-    while (this.#turn() && now() < until);
+    const until = performance.now() + this.#syncWait;
+    while (this.#turn() && performance.now() < until);
     // Before a wait all those are asked that were touched.
     const isDue = this.#traffic || this.#changed || this.#touched.length > 0;
-    if (this.#watched.size > 0 && isDue) return;
-    clearImmediate(next);
+    if (this.#watched.size > 0 && isDue) {
+      setImmediate(this.#turns);
+      return;
+    }
     this.#turning = false;
     this.#wait();
   };

@@ -501,38 +501,16 @@ export class Socket {
   }
 
   /**
-   * Receives one message, if there is one.
-   *
-   * @returns Its frames, to be released by the caller; `undefined` if there is none now.
-   * @throws {StateError} After `close()`.
-   * @throws {ZmqError} `EFSM` where the socket type forbids it now.
-   */
-  receive(): Message[] | undefined {
-    this.#open();
-    const first = Message.take();
-    let size = NOTHING;
-    try {
-      size = this.#receiveFrame(first);
-    } finally {
-      if (size === NOTHING) first.release();
-    }
-    if (!this.#tell(size)) return undefined;
-    incoming[0] = first;
-    return this.#receiveRest(1, size, first.more);
-  }
-
-  /**
-   * The same from a peer of a ROUTER.
+   * Receives one message from a peer of a ROUTER, if there is one.
    *
    * @returns The frames after the identity, which is in {@linkcode Socket.sender} until the next
-   * call.
+   * call; to be released by the caller. `undefined` if there is none now.
+   * @throws {StateError} After `close()`.
    */
   receiveFrom(): Message[] | undefined {
     this.#open();
     const { sender } = this;
-    return this.#tell(this.#receiveFrame(sender))
-      ? this.#receiveRest(0, 0, sender.more)
-      : undefined;
+    return this.#tell(this.#receiveFrame(sender)) ? this.#receiveRest(sender.more) : undefined;
   }
 
   /** Tells the reactor of the first frame. @returns Whether there is a message. */
@@ -551,14 +529,12 @@ export class Socket {
     return this.#sender ??= Message.take();
   }
 
-  /** The rest of a message is there as soon as its first frame is. */
-  #receiveRest(count: number, bytes: number, more: boolean): Message[] {
+  #receiveRest(more: boolean): Message[] {
+    let count = 0, bytes = 0;
     try {
       while (more) {
         const frame = incoming[count++] = Message.take();
-        const size = this.#receiveFrame(frame);
-        if (size === NOTHING) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
-        bytes += size;
+        bytes += this.#receiveNext(frame);
         more = frame.more;
       }
     } catch (error) {
@@ -587,6 +563,13 @@ export class Socket {
     }
   }
 
+  /** The rest of a message is there as soon as its first frame is. @returns How many bytes the next has. */
+  #receiveNext(frame: Message): number {
+    const size = this.#receiveFrame(frame);
+    if (size === NOTHING) throw lastError("zmq_msg_recv", `a ${this.type} socket`);
+    return size;
+  }
+
   /** Whether nothing was received since there is nothing; if not, it is to be tried again. */
   #hasNothing(misses: number): boolean {
     const code = errorCode();
@@ -599,11 +582,14 @@ export class Socket {
   }
 
   /**
-   * The same with the frames copied into JavaScript.
+   * Receives one message, if there is one, with its frames copied into JavaScript.
    *
    * @param first Where a first frame of its very length is copied to, instead of to new memory:
    * that costs 300 ns, whatever the length, and again some for the garbage collector. Of another
    * length, it is in memory of its own.
+   * @returns The frames; `undefined` if there is none now.
+   * @throws {StateError} After `close()`.
+   * @throws {ZmqError} `EFSM` where the socket type forbids it now.
    */
   receiveBytes(first?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] | undefined {
     this.#open();
@@ -613,10 +599,10 @@ export class Socket {
     const head = taken(frame, first);
     let bytes = head.length, frames: Uint8Array<ArrayBuffer>[] | undefined;
     while (more) {
-      more = this.#receiveMore(frame);
+      bytes += this.#receiveNext(frame);
+      more = frame.more;
       const next = taken(frame);
-      bytes += next.length;
-      // Written out for what comes most, as in `receive()`.
+      // Written out for what comes most, as in `#receiveRest()`.
       if (frames === undefined) frames = [head, next];
       else frames.push(next);
     }
@@ -624,12 +610,6 @@ export class Socket {
     traffic.messagesIn++;
     traffic.bytesIn += bytes;
     return frames ?? [head];
-  }
-
-  /** Receives a frame that is there, as the one before has said. @returns Whether more follow. */
-  #receiveMore(frame: Message): boolean {
-    if (this.#receiveFrame(frame) !== NOTHING) return frame.more;
-    throw lastError("zmq_msg_recv", `a ${this.type} socket`);
   }
 
   /**

@@ -115,7 +115,7 @@ async function wearSockets(count: number, random: Random): Promise<string[]> {
 
 /** Messages of all sizes: copied into JavaScript or not, sent on, sent twice, or dropped. */
 async function wearMessages(count: number, random: Random): Promise<string[]> {
-  await using there = new Socket("DEALER", { linger: 0 });
+  await using there = new Socket("ROUTER", { linger: 0, routerMandatory: 1 });
   await using here = new Socket("DEALER", { linger: 0 });
   here.connect(there.bind("inproc://wear-messages"));
   // Chance for each would cost more than the message.
@@ -132,15 +132,16 @@ async function wearMessages(count: number, random: Random): Promise<string[]> {
       const length = size();
       if (here.send([bytes.subarray(0, length), bytes.subarray(0, length % 7)]) === "sent") sent++;
     }
-    for (let frames; (frames = there.receive()) !== undefined;) {
+    for (let frames; (frames = there.receiveFrom()) !== undefined;) {
+      const peer = there.sender.toBinaryString();
       const whole = frames[0]!.size;
       if (whole % 3 === 0) frames[0]!.bytes();
       if (whole % 5 === 0) {
         const copies = frames.map((frame) => frame.copy());
-        if (there.send(copies) === "sent") sent++;
+        if (there.send([peer, ...copies]) === "sent") sent++;
         for (const copy of copies) copy.release();
       }
-      if (whole % 2 === 0 && there.send(frames) === "sent") sent++;
+      if (whole % 2 === 0 && there.send([peer, ...frames]) === "sent") sent++;
       for (const frame of frames) frame.release();
       if (whole % 11 === 0) Message.take().release();
     }

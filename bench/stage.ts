@@ -6,6 +6,7 @@
  */
 
 import type { DialectName } from "../codec.ts";
+import { BROKER_V8_FLAGS } from "../scripts/v8_flags.ts";
 import { BenchError, Child } from "./process.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -165,7 +166,9 @@ function ownBroker(url: string, probed: boolean, args: readonly string[]): [stri
   return [
     Deno.execPath(),
     ...["run", "--quiet", "--no-prompt", "--no-check"],
-    ...probed ? ["--allow-all", "--v8-flags=--expose-gc"] : ["--allow-ffi"],
+    ...probed
+      ? ["--allow-all", `--v8-flags=${BROKER_V8_FLAGS},--expose-gc`]
+      : ["--allow-ffi", `--v8-flags=${BROKER_V8_FLAGS}`],
     ...[module, "--bind-url", url, ...args],
   ];
 }

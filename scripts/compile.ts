@@ -18,6 +18,7 @@ import { resolve } from "node:path";
 import zeromq from "npm:zeromq@^6.8.0/package.json" with { type: "json" };
 import manifest from "../deno.json" with { type: "json" };
 import { libzmq } from "../zmq/library.ts";
+import { BROKER_V8_FLAGS } from "./v8_flags.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const MANIFEST = new URL("zmq/embedded/package.json", ROOT);
@@ -61,6 +62,7 @@ export async function compile(output: string): Promise<boolean> {
       // For --http alone.
       "--allow-net",
       "--include=zmq/embedded/libzmq.node",
+      `--v8-flags=${BROKER_V8_FLAGS}`,
       `--output=${output}`,
       "cli/broker.ts",
     ],

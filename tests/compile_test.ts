@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { compile } from "../scripts/compile.ts";
+import { BROKER_V8_FLAGS } from "../scripts/v8_flags.ts";
 import { libzmq } from "../zmq/library.ts";
 import { Program } from "./cli.ts";
 import { assertFrames, RawSocket } from "./raw.ts";
@@ -49,6 +50,8 @@ Deno.test("`compile` puts one build of libzmq into the executable and leaves npm
       const bytes = await Deno.readFile(path);
       assert.equal(count(bytes, await Deno.readFile(libzmq().path)), 1);
       assert.equal(count(bytes, new TextEncoder().encode("node-addon-api/")), 0);
+      // In deno.json's task they are not a string of their own.
+      assert.equal(count(bytes, new TextEncoder().encode(`"${BROKER_V8_FLAGS}"`)), 1);
     });
   } finally {
     if (named === undefined) Deno.env.delete("DENORT_BIN");

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import manifest from "../deno.json" with { type: "json" };
 import { parseConfig } from "../cli/config.ts";
 import { Client } from "../client.ts";
+import { BROKER_V8_FLAGS } from "../scripts/v8_flags.ts";
 import { startBroker } from "../testing.ts";
 import { Program, startBroker as startProgram } from "./cli.ts";
 import { startMdp } from "./mdp.ts";
@@ -88,6 +89,10 @@ Deno.test("README: the configuration file is one", () => {
   assert.equal(settings.bindUrl?.length, 2);
   assert.equal(settings.requestExpiry, 30_000);
   assert.deepEqual([logging.level, logging.format, ignored], ["info", "json", []]);
+});
+
+Deno.test("deno.json: the task broker has V8's flags for one", () => {
+  assert.ok(manifest.tasks.broker.includes(` --v8-flags=${BROKER_V8_FLAGS} `));
 });
 
 Deno.test("README: the tasks broker and echo do what is said", async () => {

@@ -6,12 +6,14 @@
 
 import type { Memory } from "./load/broker.ts";
 import { idleWorkers, pause } from "./loading.ts";
-import { usage, wakes } from "./proc.ts";
+import { usage, wakes, wakesBetween } from "./proc.ts";
 import type { Figures } from "./shape.ts";
 import type { Stage } from "./stage.ts";
 
 /** Workers that are registered, if no fewer are asked for. */
 const WORKERS = 1_000;
+/** For how long V8 cleans up after a start, and Deno ends threads that it needs no more, in s. */
+const CLEANING = 12;
 
 /**
  * Watches a broker that is idle, without workers and with.
@@ -23,31 +25,30 @@ export async function measureIdle(stage: Stage): Promise<Figures> {
   const { settings: { idle, seconds, warmUp } } = stage;
   const broker = await stage.broker({ probed: true });
   const memory = async () => await broker.ask<Memory>?.("memory");
-  const watch = async () => {
-    await pause(warmUp);
+  const watch = async (after: number) => {
+    await pause(after);
     const before = wakes(broker.pid), start = performance.now();
     await pause(seconds);
-    const after = wakes(broker.pid), elapsed = (performance.now() - start) / 1_000;
-    return {
-      wakes: (after.count - before.count) / elapsed,
-      cpu: 100 * (after.cpu - before.cpu) / elapsed,
-    };
+    const { count, cpu } = wakesBetween(before, wakes(broker.pid));
+    const elapsed = (performance.now() - start) / 1_000;
+    return { wakes: count / elapsed, cpu: 100 * cpu / elapsed };
   };
-  const alone = await watch();
-  const empty = await memory(), rss = usage(broker.pid).rss;
+  const alone = await watch(Math.max(warmUp, CLEANING));
   const workers = Math.min(idle, WORKERS);
   await idleWorkers(stage, broker, workers);
-  const registered = await memory(), grown = usage(broker.pid).rss;
-  const crowded = await watch();
+  const crowded = await watch(warmUp);
+  // Of as many more: by then the services and the code are there, which others share.
+  const some = await memory(), rss = usage(broker.pid).rss;
+  await idleWorkers(stage, broker, workers);
+  const more = await memory(), grown = usage(broker.pid).rss;
   return {
     "wake-ups alone": alone.wakes,
     "CPU alone": alone.cpu,
     "wake-ups": crowded.wakes,
     "CPU": crowded.cpu,
     "RSS a worker": (grown - rss) / workers,
-    ...empty === undefined || registered === undefined ? {} : {
-      "heap a worker": (registered.heap + registered.external - empty.heap - empty.external) /
-        workers,
+    ...some === undefined || more === undefined ? {} : {
+      "heap a worker": (more.heap + more.external - some.heap - some.external) / workers,
     },
   };
 }

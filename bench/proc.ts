@@ -31,24 +31,45 @@ export function usage(pid: number): Usage {
   return total;
 }
 
-/** How often processes have slept and been woken, and for how long they ran, by their threads. */
+/** How often a thread has slept and been woken, and for how long it ran. */
 export interface Wakes {
-  /** How often a thread gave the CPU up to wait for something, and so was woken later. */
+  /** How often it gave the CPU up to wait for something, and so was woken later. */
   count: number;
-  /** CPU time in s, in steps of 1 ns, of the threads that there still are. */
+  /** CPU time in s, in steps of 1 ns. */
   cpu: number;
 }
 
-/** The same for a process and all below it. */
-export function wakes(pid: number): Wakes {
-  const total: Wakes = { count: 0, cpu: 0 };
+/**
+ * What the threads of a process and of all below it have done.
+ *
+ * @param pid The process.
+ * @returns Each by the number of its thread.
+ */
+export function wakes(pid: number): Map<string, Wakes> {
+  const threads = new Map<string, Wakes>();
   for (const each of family(pid)) {
     for (const task of entries(`/proc/${each}/task`)) {
       const folder = `/proc/${each}/task/${task}`;
       const switches = /^voluntary_ctxt_switches:\s+(\d+)/m.exec(text(`${folder}/status`))?.[1];
-      total.count += Number(switches ?? 0);
-      total.cpu += Number(text(`${folder}/schedstat`).split(" ")[0] ?? 0) / 1e9;
+      threads.set(task, {
+        count: Number(switches ?? 0),
+        cpu: Number(text(`${folder}/schedstat`).split(" ")[0] ?? 0) / 1e9,
+      });
     }
+  }
+  return threads;
+}
+
+/**
+ * What was done between two readings.
+ *
+ * @returns The sum over the threads that there still are: of one that has ended nothing is known.
+ */
+export function wakesBetween(before: Map<string, Wakes>, after: Map<string, Wakes>): Wakes {
+  const total: Wakes = { count: 0, cpu: 0 };
+  for (const [task, { count, cpu }] of after) {
+    total.count += count - (before.get(task)?.count ?? 0);
+    total.cpu += cpu - (before.get(task)?.cpu ?? 0);
   }
   return total;
 }

@@ -9,7 +9,7 @@ import { heading, rows } from "../bench/report.ts";
 import { SHAPES } from "../bench/shapes.ts";
 import { UsageError } from "../cli/command_line.ts";
 import { type Ended, Program } from "./cli.ts";
-import { RawSocket } from "./raw.ts";
+import { bytes, RawSocket } from "./raw.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -266,28 +266,44 @@ Deno.test("bench: wrong options are told in a line", async () => {
   ]);
 });
 
-Deno.test("bench: a client tells of an answer that is another's", async () => {
-  await using broker = RawSocket.router();
-  const job = {
-    url: broker.endpoint,
-    dialect: "rfc",
-    bytes: 32,
-    clients: 1,
-    services: ["echo"],
-    parts: 0,
-    window: 1,
-    warmUp: 0,
-    seconds: 10,
-    watched: {},
-  };
-  const answering = broker.receive().then(([identity]) => {
-    broker.send(identity!, "MDPC02", [3], "echo", new Uint8Array(32).fill(9));
+const HEADER = new Uint8Array(20);
+HEADER.set([...bytes("MDPCX1"), 4]);
+new DataView(HEADER.buffer).setUint32(16, 429);
+
+for (
+  const { what, dialect, answer, error } of [
+    {
+      what: "an answer that is another's",
+      dialect: "rfc",
+      answer: ["MDPC02", [3], "echo", new Uint8Array(32).fill(9)],
+      error: "A client got what is no answer to one of its requests",
+    },
+    {
+      what: "an error, and of its code",
+      dialect: "multiplexed",
+      answer: [HEADER, "The queue is full"],
+      error: "A request was answered with ERROR 429",
+    },
+  ]
+) {
+  Deno.test(`bench: a client tells of ${what}`, async () => {
+    await using broker = RawSocket.router();
+    const job = {
+      url: broker.endpoint,
+      dialect,
+      bytes: 32,
+      clients: 1,
+      services: ["echo"],
+      parts: 0,
+      window: 1,
+      warmUp: 0,
+      seconds: 10,
+      watched: {},
+    };
+    const answering = broker.receive().then(([identity]) => broker.send(identity!, ...answer));
+    const { code, stdout } = await run("bench/load/raw_client.ts", JSON.stringify(job));
+    await answering;
+    assert.equal(code, 1);
+    assert.deepEqual(stdout.map((line) => JSON.parse(line)), [{ started: true }, { error }]);
   });
-  const { code, stdout } = await run("bench/load/raw_client.ts", JSON.stringify(job));
-  await answering;
-  assert.equal(code, 1);
-  assert.deepEqual(stdout.map((line) => JSON.parse(line)), [
-    { started: true },
-    { error: "A client got what is no answer to one of its requests" },
-  ]);
-});
+}

@@ -146,6 +146,9 @@ export class RawClients {
         this.#barriers--;
         continue;
       }
+      if (heard === "error") {
+        throw new BadAnswer(`A request was answered with ERROR ${this.#wire.code}`);
+      }
       const sequence = this.#echo.getUint32(4), slot = sequence & this.#mask;
       const since = this.#sentAt[client]![slot]!;
       const isOurs = received.size === this.#bytes && this.#echo.getUint32(0) === client;

@@ -18,6 +18,7 @@ export type Heard =
   | "partial"
   | "final"
   | "heartbeat"
+  | "error"
   | "answer"
   | "other";
 
@@ -27,6 +28,8 @@ export interface ClientWire {
   request(port: Port, service: Frame, id: number, body: Frame): void;
   /** Receives a message; the last frame of a reply is then in `body`. */
   receive(port: Port, body: Frame): Heard;
+  /** The code of the last `error`, in the dialect that has any. */
+  readonly code?: number;
 }
 
 /** The other end. */
@@ -69,6 +72,9 @@ function multiplexedClient(): ClientWire {
   const sent = control("MDPCX1"), received = control("MDPCX1");
   sent.bytes[COMMAND] = 1;
   return {
+    get code() {
+      return received.view.getUint32(VALUE);
+    },
     request(port, service, id, body) {
       sent.view.setBigUint64(ID, BigInt(id));
       port.sendMore(sent);
@@ -82,7 +88,7 @@ function multiplexedClient(): ClientWire {
       if (size === CONTROL && command === 5) return "heartbeat";
       if (size !== CONTROL || received.bytes[FLAGS] !== 0 || command !== 2 && command !== 3) {
         port.skip();
-        return "other";
+        return size === CONTROL && command === 4 ? "error" : "other";
       }
       port.receive(body);
       return command === 2 ? "partial" : "final";

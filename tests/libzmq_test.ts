@@ -14,7 +14,10 @@ const PROGRAM = `
   await using dealer = new Socket("DEALER", { linger: 0 });
   dealer.connect(router.bind("tcp://127.0.0.1:*"));
   const { promise, resolve } = Promise.withResolvers();
-  router.watch(() => resolve(router.receiveBytes()));
+  router.watch(() => {
+    const frames = router.receiveBytes();
+    if (frames !== undefined) resolve(frames);
+  });
   dealer.send([new TextEncoder().encode("hello")]);
   const [, body] = await promise;
   console.log(new TextDecoder().decode(body), libzmq().version, libzmq().path);
@@ -71,15 +74,19 @@ Deno.test({
 });
 
 Deno.test("`libzmq` does not heed MAJORTOMO_LIBZMQ where it may not read it", async () => {
-  const { stdout } = await run(PROGRAM, { env: { MAJORTOMO_LIBZMQ: "/does/not/exist.so" } });
+  const { stdout, stderr } = await run(PROGRAM, {
+    env: { MAJORTOMO_LIBZMQ: "/does/not/exist.so" },
+  });
+  assert.equal(stderr, "");
   assert.match(stdout, /^hello /);
 });
 
 Deno.test("`libzmq` takes an empty MAJORTOMO_LIBZMQ for none", async () => {
-  const { stdout } = await run(PROGRAM, {
+  const { stdout, stderr } = await run(PROGRAM, {
     flags: ["--allow-ffi", "--allow-env=MAJORTOMO_LIBZMQ"],
     env: { MAJORTOMO_LIBZMQ: "" },
   });
+  assert.equal(stderr, "");
   assert.match(stdout, /^hello /);
 });
 

@@ -283,7 +283,7 @@ export class Socket {
    * @param handler Called with what holds now.
    * @param interest `POLLIN`, `POLLOUT`, both or none.
    * @param manner How the reactor serves it. For `POLLIN` alone the handler begins with a receive,
-   * which may block where the reactor has it so.
+   * which may block where the reactor has it so, and find nothing.
    */
   watch(
     handler: (events: number) => void,

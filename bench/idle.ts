@@ -10,7 +10,7 @@ import { usage, wakes, wakesBetween } from "./proc.ts";
 import type { Figures } from "./shape.ts";
 import type { Stage } from "./stage.ts";
 
-/** Workers that are registered, if no fewer are asked for. */
+/** Workers that are registered, and then as many more, if no fewer are asked for. */
 const WORKERS = 1_000;
 /** For how long V8 cleans up after a start, and Deno ends threads that it needs no more, in s. */
 const CLEANING = 12;

@@ -166,9 +166,8 @@ function ownBroker(url: string, probed: boolean, args: readonly string[]): [stri
   return [
     Deno.execPath(),
     ...["run", "--quiet", "--no-prompt", "--no-check"],
-    ...probed
-      ? ["--allow-all", `--v8-flags=${BROKER_V8_FLAGS},--expose-gc`]
-      : ["--allow-ffi", `--v8-flags=${BROKER_V8_FLAGS}`],
+    `--v8-flags=${BROKER_V8_FLAGS}${probed ? ",--expose-gc" : ""}`,
+    probed ? "--allow-all" : "--allow-ffi",
     ...[module, "--bind-url", url, ...args],
   ];
 }

@@ -37,7 +37,7 @@ import {
   workerStats,
 } from "./broker_stats.ts";
 import { BrokerTraces } from "./broker_traces.ts";
-import { inspectRefused, InvalidMessage, tryDecodeAtBroker } from "./codec.ts";
+import { type Dialect, inspectRefused, InvalidMessage, tryDecodeAtBroker } from "./codec.ts";
 import {
   type Content,
   contentOf,
@@ -638,14 +638,7 @@ export class Broker {
           return routing.error(peer, dialect, token, code, content, now);
         }
         case "ready":
-          routing.ready(
-            peer,
-            dialect,
-            nameOf(command.service),
-            command.credit ?? 1,
-            now,
-            frames.at(-1)?.peerAddress,
-          );
+          this.#ready(peer, dialect, nameOf(command.service), command.credit ?? 1, frames, now);
           break;
         case "credit":
           routing.credit(peer, dialect, command.credit, now);
@@ -658,6 +651,19 @@ export class Broker {
       }
     }
     release(frames);
+  }
+
+  // Apart from `#handle`, or V8 takes the question for the address into that, has compiled it without
+  // having seen an answer, and throws all of it away when the first worker comes that has one.
+  #ready(
+    peer: string,
+    dialect: Dialect,
+    service: string,
+    credit: number,
+    frames: readonly Message[],
+    now: number,
+  ): void {
+    this.#routing.ready(peer, dialect, service, credit, now, frames.at(-1)?.peerAddress);
   }
 
   /** Drops a message that is not one. */

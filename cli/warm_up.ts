@@ -36,7 +36,9 @@ const WINDOWS = [
 const BROKERS = 5;
 /** How many workers there are where each takes one request at a time. */
 const WORKERS = 8;
-const SERVICE = "warm-up", BODY = new Uint8Array(32);
+/** How many clients, which take turns at them. */
+const CLIENTS = 4;
+const BODY = new Uint8Array(32), NOTHING = new Uint8Array(0);
 
 /**
  * Runs requests of both sorts of dialects through a broker of its own, in this process.
@@ -51,7 +53,7 @@ export async function warmUp(signal: AbortSignal): Promise<void> {
   // Nobody sends while the event loop is blocked, who sends from there.
   reactor.syncWait = 0;
   try {
-    for (let i = 0; i < BROKERS && !signal.aborted; i++) await passAll(signal);
+    for (let i = 0; i < BROKERS && !signal.aborted; i++) await passAll(`warm-up-${i}`, signal);
   } catch (error) {
     // The peers that came first may have taken all the files that there may be. To serve those
     // does not need it.
@@ -61,46 +63,67 @@ export async function warmUp(signal: AbortSignal): Promise<void> {
   }
 }
 
-async function passAll(signal: AbortSignal): Promise<void> {
+async function passAll(service: string, signal: AbortSignal): Promise<void> {
   const endpoint = `inproc://warm-up-${crypto.randomUUID()}`;
   await using broker = new Broker({ bind: endpoint }, warmUpLogger);
   broker.bind();
-  for (const dialect of [MULTIPLEXED, RFC]) await pass(endpoint, dialect, signal);
+  for (const dialect of [MULTIPLEXED, RFC]) {
+    using sockets = new DisposableStack();
+    const connect = () => {
+      const socket = sockets.use(new Socket("DEALER", { linger: 0 }));
+      socket.connect(endpoint);
+      return socket;
+    };
+    const workers = Array.from({ length: dialect === MULTIPLEXED ? 1 : WORKERS }, connect);
+    const clients = Array.from({ length: CLIENTS }, connect);
+    await pass(dialect, service, clients, workers, signal);
+    // Peers go, too. Of who says so with nothing the broker thinks that the connection has ended.
+    for (const peer of [...clients, ...workers]) peer.send([NOTHING]);
+    while (broker.stats().workers.registered > 0 && !signal.aborted) await turn();
+  }
 }
 
-async function pass(endpoint: string, dialect: Dialect, signal: AbortSignal): Promise<void> {
-  using sockets = new DisposableStack();
-  const connect = () => {
-    const socket = sockets.use(new Socket("DEALER", { linger: 0 }));
-    socket.connect(endpoint);
-    return socket;
-  };
+/** Registers the workers, has them answer what the clients ask, and has all but one leave. */
+async function pass(
+  dialect: Dialect,
+  service: string,
+  clients: readonly Socket[],
+  workers: readonly Socket[],
+  signal: AbortSignal,
+): Promise<void> {
   const send = (socket: Socket, command: Command<Frame>) => socket.send(encode<Frame>(command));
   const credit = dialect === MULTIPLEXED ? 1024 : 1;
-  const client = connect(),
-    workers = Array.from({ length: dialect === MULTIPLEXED ? 1 : WORKERS }, connect);
   for (const worker of workers) {
-    send(worker, { side: "worker", command: "ready", dialect, service: SERVICE, credit });
+    send(worker, { side: "worker", command: "ready", dialect, service, credit });
   }
   let id = 0;
   for (const window of WINDOWS) {
     // What is refused is part of it, too: of anybody, and of a worker that says its credit again.
-    client.send([BODY]);
+    clients[0]!.send([BODY]);
     const heartbeat = encode({ side: "worker", command: "heartbeat", dialect });
     if (dialect === MULTIPLEXED) new DataView(heartbeat[0]!.buffer).setUint32(16, credit);
     workers[0]!.send(heartbeat);
     for (let i = 0; i < window; i++) {
       const request = { side: "client", command: "request", dialect, id: ++id } as const;
-      send(client, { ...request, service: SERVICE, body: [BODY] });
+      send(clients[i % CLIENTS]!, { ...request, service, body: [BODY] });
     }
     for (let answered = 0; answered < window;) {
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       if (signal.aborted) return;
       for (const worker of workers) answerAll(worker, dialect);
-      for (; client.receiveBytes() !== undefined; answered++);
+      for (const client of clients) {
+        for (; client.receiveBytes() !== undefined; answered++);
+      }
     }
   }
-  for (const worker of workers) send(worker, { side: "worker", command: "disconnect", dialect });
+  for (const worker of workers.slice(1)) {
+    send(worker, { side: "worker", command: "disconnect", dialect });
+  }
+}
+
+/** Lets others have theirs. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Makes a FINAL of each REQUEST: the bytes of the command, and of the time to live, differ. */

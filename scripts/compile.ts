@@ -1,6 +1,6 @@
 /**
  * Builds the broker as one executable for this platform, `dist/majortomo-broker`, with the one
- * build of libzmq in it that is opened here.
+ * build of libzmq in it that is opened here: the package's, or what `MAJORTOMO_LIBZMQ` names.
  *
  * ```sh
  * deno task compile            # or: deno task compile path/to/output

@@ -58,6 +58,29 @@ Deno.test("`compile` puts one build of libzmq into the executable and leaves npm
   }
 });
 
+Deno.test("the task `compile` puts the libzmq into the executable that MAJORTOMO_LIBZMQ names", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    // A library may have anything at its end.
+    const mark = new TextEncoder().encode(crypto.randomUUID()), named = `${directory}/libzmq.so`;
+    await Deno.writeFile(named, await Deno.readFile(libzmq().path));
+    await Deno.writeFile(named, mark, { append: true });
+    const output = `${directory}/majortomo-broker`;
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["task", "--quiet", "compile", output],
+      cwd: new URL("..", import.meta.url),
+      env: {
+        MAJORTOMO_LIBZMQ: named,
+        DENORT_BIN: Deno.env.get("DENORT_BIN") ?? Deno.execPath(),
+      },
+    }).output();
+    assert.ok(success, new TextDecoder().decode(stderr));
+    assert.equal(count(await Deno.readFile(output), mark), 1);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 const { found, reason } = await denort();
 
 Deno.test({

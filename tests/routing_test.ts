@@ -511,7 +511,7 @@ Deno.test("Routing disconnects all workers at its end, and drops what is left by
 });
 
 Deno.test("Routing looks at no worker that is not due", () => {
-  const harness = new Harness({ heartbeatInterval: 1_000, heartbeatTimeout: 4_000 });
+  const harness = new Harness({ heartbeatInterval: 100, heartbeatTimeout: 400 });
   for (let n = 0; n < 10_000; n++) {
     harness.ready(`w${n}`, "echo");
     if (n % 100 === 99) harness.now += 1;
@@ -519,6 +519,23 @@ Deno.test("Routing looks at no worker that is not due", () => {
   const first = harness.routing.nextDeadline();
   harness.routing.elapse(first);
   assert.equal(harness.take().length, 100);
+});
+
+Deno.test("Routing has heartbeats leave together, up to a hundredth of the interval early", () => {
+  const harness = new Harness({ heartbeatInterval: 2_500, heartbeatTimeout: 10_000 });
+  harness.now = 10_000;
+  for (let n = 0; n < 50; n++) {
+    harness.ready(`w${n}`, "echo");
+    harness.now += 1;
+  }
+  harness.take();
+  for (const [at, first] of [[12_500, 0], [12_525, 25]] as const) {
+    assert.equal(harness.routing.nextDeadline(), at);
+    harness.routing.elapse(at);
+    const due = Array.from({ length: 25 }, (_, i) => `w${first + i} < HEARTBEAT`);
+    assert.deepEqual(harness.take(), due);
+  }
+  assert.equal(harness.routing.nextDeadline(), 15_000);
 });
 
 Deno.test("Routing answers in the dialect that the request came in", () => {

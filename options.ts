@@ -30,7 +30,8 @@ export interface BrokerOptions {
    */
   bind?: string | readonly string[];
   /**
-   * A worker that was sent nothing for this long, in ms, is sent a HEARTBEAT.
+   * A worker that was sent nothing for this long, in ms, is sent a HEARTBEAT; up to a hundredth of
+   * that earlier, so that those of many workers leave together.
    * @default {2500}
    */
   heartbeatInterval?: number;

@@ -92,13 +92,13 @@ export async function runChaos(options: RunOptions): Promise<string[]> {
  * connections of who is gone are closed by libzmq's thread when it comes to it.
  */
 async function untilIdle(fleet: Fleet, workers: number): Promise<BrokerState> {
-  const seen: number[] = [];
+  let descriptors = 0, looks = 0;
   for (const end = performance.now() + PATIENCE;;) {
     const state = await fleet.state();
     const { queued, inFlight } = state.stats;
-    const looks = seen.unshift(state.descriptors);
-    const isSettled = looks > 2 && seen.slice(0, 3).every((each) => each === seen[0]);
-    const idle = queued + inFlight === 0 && areAllThere(workers, state) && isSettled;
+    looks = state.descriptors === descriptors ? looks + 1 : 1;
+    descriptors = state.descriptors;
+    const idle = queued + inFlight === 0 && areAllThere(workers, state) && looks >= 3;
     if (idle || performance.now() > end) return state;
     await pause(100);
   }

@@ -32,7 +32,7 @@ export async function keepAsking(
   const watch = new Stopwatch(window);
   let sequence = 0;
   const one = async () => {
-    while (watch.measured === undefined) {
+    while (!watch.isOver) {
       const number = ++sequence;
       // A body of its own for each: it may be read until the call has ended.
       const body = new Uint8Array(bytes);
@@ -47,7 +47,7 @@ export async function keepAsking(
     }
   };
   await Promise.all(Array.from({ length: inFlight }, one));
-  return watch.measured!;
+  return watch.measured();
 }
 
 function numberOf(bytes: Uint8Array): number {

@@ -38,7 +38,7 @@ export interface Measured {
   requests: number;
   /** How long it was, in s. */
   seconds: number;
-  /** How long they took, in ms. */
+  /** How long they took, in ms; at a fixed rate of all that were due in the window, however late. */
   latency: Summary;
   /** By part: CPU over the window, and memory at its end. */
   usage: Record<string, Usage>;

@@ -35,29 +35,30 @@ function closed(clients: RawClients, window: number, watch: Stopwatch) {
   }
   const onAnswer = (client: number, now: number, since: number) => {
     watch.answered(now, since);
-    if (watch.measured === undefined) clients.send(client, now);
+    if (!watch.isOver) clients.send(client, now);
   };
-  while (watch.measured === undefined) {
+  while (!watch.isOver) {
     clients.receive(100, onAnswer);
     watch.tick(performance.now());
   }
   clients.finish(() => {});
-  return watch.measured;
+  return watch.measured();
 }
 
 function open(clients: RawClients, rate: number, watch: Stopwatch) {
   const start = performance.now(), interval = 1_000 / rate;
-  const onAnswer = (_: number, now: number, since: number) => watch.answered(now, since);
+  const onAnswer = (_: number, now: number, since: number) => watch.answeredDue(now, since);
   let sent = 0;
   for (let now = start; now < watch.until; now = performance.now()) {
+    watch.tick(now);
     for (; start + sent * interval <= now; sent++) {
       clients.send(sent % clients.count, start + sent * interval);
     }
     clients.receive(start + sent * interval - performance.now(), onAnswer);
   }
   watch.tick(performance.now());
-  clients.finish(() => {});
-  return watch.measured!;
+  clients.finish(onAnswer);
+  return watch.measured();
 }
 
 if (import.meta.main) await work(load);

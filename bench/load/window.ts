@@ -11,12 +11,14 @@ import type { Measured, Watched, Window } from "./job.ts";
 /** Counts what happens in the time that counts. */
 export class Stopwatch {
   readonly #latencies = new Latencies();
+  /** What was answered in the time that counts. */
+  #requests = 0;
   readonly #watched: Watched;
   readonly #from: number;
   readonly #until: number;
   #before: Record<string, Usage> | undefined;
   #startedAt = 0;
-  #measured: Measured | undefined;
+  #measured: Omit<Measured, "latency"> | undefined;
 
   /** Starts now. This process is watched too, as the client. */
   constructor({ warmUp, seconds, watched }: Window) {
@@ -35,20 +37,41 @@ export class Stopwatch {
     return this.#until;
   }
 
-  /** What was measured, once it is over. */
-  get measured(): Measured | undefined {
-    return this.#measured;
+  /** Whether it is over. */
+  get isOver(): boolean {
+    return this.#measured !== undefined;
+  }
+
+  /** What was measured, once it is over, and all answers have come that are waited for. */
+  measured(): Measured {
+    return { ...this.#measured!, latency: this.#latencies.summary() };
   }
 
   /**
-   * To be called with each answer.
+   * To be called with each answer where the next request waits for it: what is answered in the time
+   * that counts does.
    *
    * @param now The time.
-   * @param since When it was to be asked for.
+   * @param since When it was asked for.
    */
   answered(now: number, since: number): void {
     this.tick(now);
     if (this.#before === undefined || this.#measured !== undefined) return;
+    this.#requests++;
+    this.#latencies.record(now - since);
+  }
+
+  /**
+   * To be called with each answer at a fixed rate: what is due in the time that counts does, however
+   * late the answer comes. It is none of its requests/s if that is over by then.
+   *
+   * @param now The time.
+   * @param since When it was to be asked for.
+   */
+  answeredDue(now: number, since: number): void {
+    this.tick(now);
+    if (since < this.#from || since >= this.#until) return;
+    if (this.#measured === undefined) this.#requests++;
     this.#latencies.record(now - since);
   }
 
@@ -65,9 +88,8 @@ export class Stopwatch {
         return [part, { cpu: cpu - before.cpu, rss }];
       });
       this.#measured = {
-        requests: this.#latencies.count,
+        requests: this.#requests,
         seconds: (now - this.#startedAt) / 1_000,
-        latency: this.#latencies.summary(),
         usage: Object.fromEntries(used),
       };
     }

@@ -6,6 +6,7 @@ import { find } from "../bench/peers.ts";
 import { writePlots } from "../bench/plot.ts";
 import { BenchError } from "../bench/process.ts";
 import { heading, rows } from "../bench/report.ts";
+import { Stopwatch } from "../bench/load/window.ts";
 import { SHAPES } from "../bench/shapes.ts";
 import { UsageError } from "../cli/command_line.ts";
 import { type Ended, Program } from "./cli.ts";
@@ -270,40 +271,128 @@ const HEADER = new Uint8Array(20);
 HEADER.set([...bytes("MDPCX1"), 4]);
 new DataView(HEADER.buffer).setUint32(16, 429);
 
+/** A job of one client with one request in flight. */
+const JOB = {
+  bytes: 32,
+  clients: 1,
+  services: ["echo"],
+  parts: 0,
+  window: 1,
+  warmUp: 0,
+  seconds: 10,
+  watched: {},
+};
+
+/** A copy of a frame with one byte changed. */
+function changed(frame: Uint8Array, at: number): Uint8Array<ArrayBuffer> {
+  const copy = new Uint8Array(frame);
+  copy[at]! ^= 1;
+  return copy;
+}
+
+/** The header of a multiplexed FINAL for a REQUEST's. */
+function finalOf(request: Uint8Array): Uint8Array<ArrayBuffer> {
+  const header = new Uint8Array(request);
+  header[6] = 3;
+  header.fill(0, 16);
+  return header;
+}
+
+const WRONG = "A client got what is no answer to one of its requests";
+
 for (
   const { what, dialect, answer, error } of [
     {
       what: "an answer that is another's",
       dialect: "rfc",
-      answer: ["MDPC02", [3], "echo", new Uint8Array(32).fill(9)],
-      error: "A client got what is no answer to one of its requests",
+      answer: () => ["MDPC02", [3], "echo", new Uint8Array(32).fill(9)],
+      error: WRONG,
+    },
+    {
+      what: "an answer of another service",
+      dialect: "rfc",
+      answer: (frames) => ["MDPC02", [3], "ech0", frames[3]!],
+      error: WRONG,
+    },
+    {
+      what: "an answer to a request long ago",
+      dialect: "rfc",
+      // The lower bits of the number are the same.
+      answer: (frames) => ["MDPC02", [3], "echo", changed(frames[3]!, 6)],
+      error: WRONG,
+    },
+    {
+      what: "an answer whose body is not what was sent",
+      dialect: "rfc",
+      answer: (frames) => ["MDPC02", [3], "echo", changed(frames[3]!, 31)],
+      error: WRONG,
+    },
+    {
+      what: "an answer with another id",
+      dialect: "multiplexed",
+      answer: (frames) => [changed(finalOf(frames[0]!), 15), frames[2]!],
+      error: WRONG,
     },
     {
       what: "an error, and of its code",
       dialect: "multiplexed",
-      answer: [HEADER, "The queue is full"],
+      answer: () => [HEADER, "The queue is full"],
       error: "A request was answered with ERROR 429",
     },
-  ]
+  ] satisfies {
+    what: string;
+    dialect: string;
+    answer(request: Uint8Array[]): (string | number[] | Uint8Array)[];
+    error: string;
+  }[]
 ) {
   Deno.test(`bench: a client tells of ${what}`, async () => {
     await using broker = RawSocket.router();
-    const job = {
-      url: broker.endpoint,
-      dialect,
-      bytes: 32,
-      clients: 1,
-      services: ["echo"],
-      parts: 0,
-      window: 1,
-      warmUp: 0,
-      seconds: 10,
-      watched: {},
-    };
-    const answering = broker.receive().then(([identity]) => broker.send(identity!, ...answer));
+    const job = { ...JOB, url: broker.endpoint, dialect };
+    const answering = broker.receive()
+      .then(([identity, ...request]) => broker.send(identity!, ...answer(request)));
     const { code, stdout } = await run("bench/load/raw_client.ts", JSON.stringify(job));
     await answering;
     assert.equal(code, 1);
     assert.deepEqual(stdout.map((line) => JSON.parse(line)), [{ started: true }, { error }]);
   });
 }
+
+// ---- the time that counts ----
+
+/** To three digits after the point: differences of times are not exact. */
+function rounded(value: number): number {
+  return Math.round(value * 1_000) / 1_000;
+}
+
+/** A stopwatch that has begun to count, for one second after one of warm-up. */
+function begun(): Stopwatch {
+  const watch = new Stopwatch({ warmUp: 1, seconds: 1, watched: {} });
+  watch.tick(watch.from);
+  return watch;
+}
+
+Deno.test("bench: with requests in flight what is answered in the time that counts does", () => {
+  const watch = begun(), { from, until } = watch;
+  watch.answered(from + 1, from - 500);
+  watch.answered(until - 1, from + 10);
+  assert.ok(!watch.isOver);
+  watch.answered(until + 1, from + 10);
+  assert.ok(watch.isOver);
+  watch.answered(until + 2, from + 10);
+  const { requests, seconds, latency } = watch.measured();
+  assert.deepEqual([requests, seconds, latency.max].map(rounded), [2, 1.001, 989]);
+});
+
+Deno.test("bench: at a fixed rate what is due in the time that counts does, however late", () => {
+  const watch = begun(), { from, until } = watch;
+  // Due in the warm-up: not even if it keeps others waiting.
+  watch.answeredDue(from + 400, from - 1);
+  watch.answeredDue(from + 12, from + 10);
+  watch.tick(until);
+  assert.ok(watch.isOver);
+  watch.answeredDue(until + 5_000, until - 500);
+  watch.answeredDue(until + 5_000, until);
+  const { requests, seconds, latency } = watch.measured();
+  assert.deepEqual([requests, seconds, latency.min, latency.max].map(rounded), [1, 1, 2, 5_500]);
+});

@@ -21,6 +21,11 @@ export interface RawClientJob extends Job {
 /** How long nothing may come while answers are due, in ms. */
 const STALLED = 20_000;
 
+/** A body begins with so many bytes that say whose it is and which. */
+const STAMP = 8;
+/** So many at either end of a body are compared with what was sent. */
+const SEEN = 32;
+
 /** Called with each answer: whose it is, the time, and when its request was to be sent. */
 export type OnAnswer = (client: number, now: number, since: number) => void;
 
@@ -31,13 +36,21 @@ export class RawClients {
   readonly #wait: Wait;
   readonly #services: readonly Frame[];
   readonly #body: Frame;
-  /** Each body begins with whose it is and which: an answer to somebody else is found out. */
+  /**
+   * Each body begins with whose it is and which: an answer to somebody else is found out. What follows
+   * is the same in all.
+   */
   readonly #stamp: DataView;
   readonly #received: Frame;
   readonly #echo: DataView;
+  /** The beginnings of what came and of what is due, by four bytes: bytes take twice as long. */
+  readonly #words: Uint32Array;
+  readonly #expected: Uint32Array;
   readonly #parts: number;
   /** By client, and by the sequence number's lower bits: when it was sent, 0 if it is over. */
   readonly #sentAt: Float64Array[];
+  /** The whole of that number. */
+  readonly #sequences: Uint32Array[];
   readonly #partsOf: Uint32Array[];
   readonly #mask: number;
   readonly #next: Uint32Array;
@@ -51,16 +64,20 @@ export class RawClients {
     this.#wire = clientWire(job.dialect);
     this.#services = job.services.map((name) => new Frame(name));
     this.#bytes = job.bytes;
-    this.#body = new Frame(job.bytes);
+    this.#body = new Frame(Array.from({ length: job.bytes }, (_, i) => i & 0xff));
     this.#stamp = new DataView(this.#body.bytes.buffer);
     this.#received = new Frame(Math.max(256, job.bytes));
     this.#echo = new DataView(this.#received.bytes.buffer);
+    const words = Math.floor(Math.min(SEEN, job.bytes) / 4);
+    this.#words = new Uint32Array(this.#received.bytes.buffer, 0, words);
+    this.#expected = new Uint32Array(this.#body.bytes.buffer, 0, words);
     this.#parts = job.parts;
     const slots = 2 ** Math.ceil(Math.log2(4 * window));
     this.#mask = slots - 1;
     this.#ports = Array.from({ length: job.clients }, () => new Port(job.url));
     this.#wait = new Wait(this.#ports);
     this.#sentAt = this.#ports.map(() => new Float64Array(slots));
+    this.#sequences = this.#ports.map(() => new Uint32Array(slots));
     this.#partsOf = this.#ports.map(() => new Uint32Array(job.parts > 0 ? slots : 0));
     this.#next = new Uint32Array(job.clients);
   }
@@ -88,10 +105,11 @@ export class RawClients {
       throw new BadAnswer("The broker is so far behind the load that an answer was never sent");
     }
     this.#sentAt[client]![slot] = since;
+    this.#sequences[client]![slot] = sequence;
     if (this.#parts > 0) this.#partsOf[client]![slot] = 0;
     this.#stamp.setUint32(0, client);
     this.#stamp.setUint32(4, sequence);
-    const service = this.#services[(client + sequence) % this.#services.length]!;
+    const service = this.#serviceOf(client, sequence);
     this.#wire.request(this.#ports[client]!, service, sequence + 1, this.#body);
     if (this.#inFlight++ === 0) this.#heardAt = performance.now();
   }
@@ -135,6 +153,25 @@ export class RawClients {
     }
   }
 
+  #serviceOf(client: number, sequence: number): Frame {
+    return this.#services[(client + sequence) % this.#services.length]!;
+  }
+
+  /** Whether what came is the answer to this request. Of a long body the ends are looked at. */
+  #isEcho(client: number, sequence: number): boolean {
+    const { bytes, size } = this.#received;
+    if (size !== this.#bytes || this.#echo.getUint32(0) !== client) return false;
+    if (!this.#wire.isAbout(sequence + 1, this.#serviceOf(client, sequence))) return false;
+    for (let i = STAMP / 4; i < this.#expected.length; i++) {
+      if (this.#words[i] !== this.#expected[i]) return false;
+    }
+    const sent = this.#body.bytes;
+    for (let i = Math.max(4 * this.#expected.length, size - SEEN); i < size; i++) {
+      if (bytes[i] !== sent[i]) return false;
+    }
+    return true;
+  }
+
   #drain(client: number, onAnswer: OnAnswer): boolean {
     const port = this.#ports[client]!, received = this.#received;
     let found = false;
@@ -151,7 +188,7 @@ export class RawClients {
       }
       const sequence = this.#echo.getUint32(4), slot = sequence & this.#mask;
       const since = this.#sentAt[client]![slot]!;
-      const isOurs = received.size === this.#bytes && this.#echo.getUint32(0) === client;
+      const isOurs = this.#sequences[client]![slot] === sequence && this.#isEcho(client, sequence);
       if (heard === "partial" && this.#parts > 0 && isOurs && since !== 0) {
         this.#partsOf[client]![slot]!++;
         continue;

@@ -28,6 +28,11 @@ export interface ClientWire {
   request(port: Port, service: Frame, id: number, body: Frame): void;
   /** Receives a message; the last frame of a reply is then in `body`. */
   receive(port: Port, body: Frame): Heard;
+  /**
+   * Whether the last PARTIAL or FINAL says that it is the answer to that request: by its id, of 32
+   * bits, in the multiplexed dialect, by its service in RFC 18; majortomo's says nothing.
+   */
+  isAbout(id: number, service: Frame): boolean;
   /** The code of the last `error`, in the dialect that has any. */
   readonly code?: number;
 }
@@ -75,6 +80,7 @@ function multiplexedClient(): ClientWire {
     get code() {
       return received.view.getUint32(VALUE);
     },
+    isAbout: (id) => received.view.getUint32(ID + 4) === id && received.view.getUint32(ID) === 0,
     request(port, service, id, body) {
       sent.view.setBigUint64(ID, BigInt(id));
       port.sendMore(sent);
@@ -152,7 +158,13 @@ function receiveCommand(port: Port, delimiter: boolean, scratch: Frame, header: 
 function plainClient(majortomo: boolean): ClientWire {
   const scratch = new Frame(256), header = new Frame(ENVELOPE);
   const shift = majortomo ? 1 : 0;
+  const isService = ({ bytes, size }: Frame) => {
+    if (scratch.size !== size) return false;
+    for (let i = 0; i < size; i++) if (scratch.bytes[i] !== bytes[i]) return false;
+    return true;
+  };
   return {
+    isAbout: (_, service) => majortomo || isService(service),
     request(port, service, _, body) {
       if (majortomo) port.sendMore(EMPTY);
       port.sendMore(CLIENT);

@@ -7,7 +7,7 @@
 import { median } from "./figures.ts";
 import type { BacklogJob, BacklogMeasured } from "./load/backlog.ts";
 import type { Memory } from "./load/broker.ts";
-import { CLIENTS, CREDIT, pause, SMALL, WORKERS } from "./loading.ts";
+import { CLIENTS, CREDIT, SMALL, WORKERS } from "./loading.ts";
 import { usage } from "./proc.ts";
 import type { Figures } from "./shape.ts";
 import type { Stage } from "./stage.ts";
@@ -68,7 +68,7 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
   // V8 returns memory only once it has been idle for a while.
   const until = performance.now() + PATIENCE;
   const settled = (full.rss - empty.rss) * SETTLED;
-  for (; drained.rss - empty.rss > settled && performance.now() < until; await pause(0.5)) {
+  for (; drained.rss - empty.rss > settled && performance.now() < until; await stage.pause(0.5)) {
     drained.rss = usage(broker.pid).rss;
   }
   await child.say("");

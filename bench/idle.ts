@@ -5,7 +5,7 @@
  */
 
 import type { Memory } from "./load/broker.ts";
-import { idleWorkers, pause } from "./loading.ts";
+import { idleWorkers } from "./loading.ts";
 import { usage, wakes, wakesBetween } from "./proc.ts";
 import type { Figures } from "./shape.ts";
 import type { Stage } from "./stage.ts";
@@ -26,9 +26,9 @@ export async function measureIdle(stage: Stage): Promise<Figures> {
   const broker = await stage.broker({ probed: true });
   const memory = async () => await broker.ask<Memory>?.("memory");
   const watch = async (after: number) => {
-    await pause(after);
+    await stage.pause(after);
     const before = wakes(broker.pid), start = performance.now();
-    await pause(seconds);
+    await stage.pause(seconds);
     const { count, cpu } = wakesBetween(before, wakes(broker.pid));
     const elapsed = (performance.now() - start) / 1_000;
     return { wakes: count / elapsed, cpu: 100 * cpu / elapsed };

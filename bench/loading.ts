@@ -19,8 +19,8 @@ export const SMALL = 32;
 export const CLIENTS = 8, WINDOW = 32;
 /** Workers where each takes one request at a time, and how many one takes where it can. */
 export const WORKERS = 64, CREDIT = 256;
-/** More than any measurement takes, in s: a load that was left behind ends by itself. */
-export const LIMIT = 600;
+/** Beside the time that is measured, more than a measurement takes, in s. */
+const LIMIT = 600;
 const MIB = 2 ** 20;
 /** A process can have some thousands of sockets, of two descriptors each. */
 const SOCKETS = 4_000;
@@ -63,10 +63,16 @@ export async function underLoad(
   const worker = load.ours === undefined
     ? stage.load(
       "raw_worker.ts",
-      { ...common, workers, credit: CREDIT, idle: false, limit: LIMIT } satisfies RawWorkerJob,
+      {
+        ...common,
+        workers,
+        credit: CREDIT,
+        idle: false,
+        limit: limit(stage),
+      } satisfies RawWorkerJob,
     )
     : ourWorker(stage, broker, load.ours);
-  await worker.next();
+  await stage.hear(worker);
   const client = stage.load(
     "raw_client.ts",
     {
@@ -77,13 +83,13 @@ export async function underLoad(
       watched: { broker: broker.pid, worker: worker.pid },
     } satisfies LoadJob,
   );
-  await client.next();
+  await stage.hear(client);
   const probe = async () => await load.probe?.(broker, worker) ?? {};
   await probe();
-  await pause(stage.settings.warmUp);
+  await stage.pause(stage.settings.warmUp);
   // What follows is the time that counts.
   await probe();
-  const measured = await client.next<Measured>();
+  const measured = await stage.hear<Measured>(client);
   return { ...measured, probed: await probe() };
 }
 
@@ -106,11 +112,11 @@ export async function idleWorkers(
         services: range(1_000).map((i) => `idle-${i}`),
         parts: 0,
         idle: true,
-        limit: LIMIT,
+        limit: limit(stage),
       } satisfies RawWorkerJob,
     ));
   }
-  await Promise.all(children.map((child) => child.next()));
+  for (const child of children) await stage.hear(child);
 }
 
 /** For how long, as jobs have it. */
@@ -118,6 +124,11 @@ export function times(
   { settings: { warmUp, seconds } }: Stage,
 ): { warmUp: number; seconds: number } {
   return { warmUp, seconds };
+}
+
+/** After how many seconds a process of the load ends by itself, should it be left behind. */
+export function limit({ settings: { warmUp, seconds } }: Stage): number {
+  return warmUp + seconds + LIMIT;
 }
 
 function range(count: number): number[] {
@@ -152,7 +163,7 @@ function ourWorker(stage: Stage, { url }: RunningBroker, worker: OurWorker): Chi
       url,
       dialect: stage.dialect,
       bytes: SMALL,
-      limit: LIMIT,
+      limit: limit(stage),
     } satisfies WorkerJob,
   );
 }
@@ -172,7 +183,7 @@ export async function withOurs(
 ): Promise<Measured> {
   const broker = await stage.broker();
   const worker = ourWorker(stage, broker, ours);
-  await worker.next();
+  await stage.hear(worker);
   const client = stage.load(
     "client.ts",
     {
@@ -184,10 +195,5 @@ export async function withOurs(
       watched: { broker: broker.pid, worker: worker.pid },
     } satisfies ClientJob,
   );
-  return await client.next<Measured>();
-}
-
-/** Waits so many seconds. */
-export function pause(seconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 1_000 * seconds));
+  return await stage.hear<Measured>(client);
 }

@@ -20,9 +20,6 @@ import { SHAPES } from "./shapes.ts";
 import type { Shape } from "./shape.ts";
 import { Stage } from "./stage.ts";
 
-/** The exit code after an interrupt, as shells know it. */
-const INTERRUPTED = 130;
-
 /**
  * Runs the bench.
  *
@@ -52,19 +49,21 @@ export function main(args: readonly string[]): Promise<number> {
       }
       return outcomes.some(({ failures }) => failures.length > 0) ? EXIT.failure : EXIT.ok;
     } catch (error) {
-      if (stop.signal.aborted) return INTERRUPTED;
+      if (stop.signal.aborted) return stop.exitCode!;
       throw error;
     }
   });
 }
 
+/** Before anything is measured: that takes long. */
 async function checkFolder(path: string): Promise<void> {
   try {
-    if ((await Deno.stat(path)).isDirectory) return;
+    await Deno.remove(await Deno.makeTempFile({ dir: path }));
   } catch {
-    // Said below.
+    throw new UsageError(
+      `--plot is a folder that exists and may be written to, but got "${path}"`,
+    );
   }
-  throw new UsageError(`--plot is a folder that exists, but got "${path}"`);
 }
 
 async function measure(

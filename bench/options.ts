@@ -147,6 +147,9 @@ export function parseOptions(args: readonly string[]): Options | undefined {
   if (options.peers && options.broker !== undefined) {
     throw new UsageError("--peers measures the broker of this checkout: leave --broker out");
   }
+  if (options.peers && options.transport === "ipc") {
+    throw new UsageError("--peers measures over tcp, which NATS has: leave --transport ipc out");
+  }
   return options;
 }
 

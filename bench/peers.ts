@@ -10,7 +10,7 @@ import type { Contest } from "./contest.ts";
 import type { Measured } from "./load/job.ts";
 import type { NatsClientJob } from "./load/nats_client.ts";
 import type { NatsWorkerJob } from "./load/nats_worker.ts";
-import { asFigures, LIMIT, SMALL, times, withOurs } from "./loading.ts";
+import { asFigures, limit, SMALL, times, withOurs } from "./loading.ts";
 import { BROKER_CPU, CLIENT_CPU, type Figures, P50, P99, RATE, WORKER_CPU } from "./shape.ts";
 import { freePort, type Settings, Stage } from "./stage.ts";
 
@@ -64,8 +64,11 @@ async function withNats(stage: Stage, path: string, inFlight: number): Promise<F
   const port = freePort();
   const server = stage.run("nats-server", [path, "-a", "127.0.0.1", "-p", String(port)]);
   await stage.reach(port, server);
-  const worker = stage.load("nats_worker.ts", { port, limit: LIMIT } satisfies NatsWorkerJob);
-  await worker.next();
+  const worker = stage.load(
+    "nats_worker.ts",
+    { port, limit: limit(stage) } satisfies NatsWorkerJob,
+  );
+  await stage.hear(worker);
   const client = stage.load(
     "nats_client.ts",
     {
@@ -76,8 +79,11 @@ async function withNats(stage: Stage, path: string, inFlight: number): Promise<F
       watched: { broker: server.pid, worker: worker.pid },
     } satisfies NatsClientJob,
   );
-  return asFigures(await client.next<Measured>());
+  return asFigures(await stage.hear<Measured>(client));
 }
+
+/** The bits of a file's mode by which somebody may run it. */
+const EXECUTABLE = 0o111;
 
 /** Where a program is: in PATH, or where servers are. `undefined` if it is nowhere. */
 export function find(program: string): string | undefined {
@@ -85,7 +91,8 @@ export function find(program: string): string | undefined {
   return folders.filter((folder) => folder !== "").map((folder) => `${folder}/${program}`)
     .find((path) => {
       try {
-        return Deno.statSync(path).isFile;
+        const { isFile, mode } = Deno.statSync(path);
+        return isFile && ((mode ?? EXECUTABLE) & EXECUTABLE) !== 0;
       } catch {
         return false;
       }

@@ -25,7 +25,8 @@ export function usage(pid: number): Usage {
   const total: Usage = { cpu: 0, rss: 0 };
   for (const each of family(pid)) {
     const fields = afterName(text(`/proc/${each}/stat`));
-    total.cpu += (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / TICKS;
+    // utime and stime, and those of the children that it has seen end, with theirs.
+    for (const field of fields.slice(11, 15)) total.cpu += Number(field) / TICKS;
     total.rss += 1_024 * Number(/^VmRSS:\s+(\d+)/m.exec(text(`/proc/${each}/status`))?.[1] ?? 0);
   }
   return total;

@@ -33,16 +33,18 @@ export class Child {
    *
    * @param name What errors call it.
    * @param command The program and its arguments.
+   * @param isHeard Whether it answers on stdout; if not, that is thrown away: who writes where nobody
+   * reads has to wait some day.
+   * @throws {BenchError} If there is no such program that may be run.
    */
-  constructor(name: string, [program, ...args]: readonly [string, ...string[]]) {
+  constructor(
+    name: string,
+    [program, ...args]: readonly [string, ...string[]],
+    isHeard: boolean,
+  ) {
     this.#name = name;
-    this.#process = new Deno.Command(program, {
-      args,
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    this.#lines = lines(this.#process.stdout);
+    this.#process = spawn(name, program, args, isHeard);
+    this.#lines = isHeard ? lines(this.#process.stdout) : lines(new Blob([]).stream());
     this.#input = this.#process.stdin.getWriter();
     this.#errors = this.#listen();
     this.#process.status.then(() => this.#hasEnded = true);
@@ -56,6 +58,11 @@ export class Child {
   /** Whether it is no more. */
   get hasEnded(): boolean {
     return this.#hasEnded;
+  }
+
+  /** Resolves when it is no more. */
+  async ended(): Promise<void> {
+    await this.#process.status;
   }
 
   /**
@@ -86,6 +93,11 @@ export class Child {
   async failure(): Promise<BenchError> {
     const { code } = await this.#process.status;
     await this.#errors;
+    // What it said last, if it answers and nobody has asked: a worker is asked once only.
+    for (let line; !(line = await this.#lines.next()).done;) {
+      const { error } = JSON.parse(line.value);
+      if (error !== undefined) return new BenchError(error);
+    }
     const last = this.#said.trim().split("\n").at(-1);
     return new BenchError(`The ${this.#name} ended with ${code}${last ? `: ${last}` : ""}`);
   }
@@ -114,6 +126,25 @@ export class Child {
     for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
       this.#said = (this.#said + text).slice(-KEPT);
     }
+  }
+}
+
+function spawn(
+  name: string,
+  program: string,
+  args: string[],
+  isHeard: boolean,
+): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, {
+      args,
+      stdin: "piped",
+      stdout: isHeard ? "piped" : "null",
+      stderr: "piped",
+    }).spawn();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new BenchError(`The ${name} cannot be started: ${why}`);
   }
 }
 

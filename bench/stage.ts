@@ -6,6 +6,7 @@
  */
 
 import type { DialectName } from "../codec.ts";
+import { setTimeout as delay } from "node:timers/promises";
 import { BROKER_V8_FLAGS } from "../scripts/v8_flags.ts";
 import { BenchError, Child } from "./process.ts";
 
@@ -76,7 +77,12 @@ export class Stage implements AsyncDisposable {
   #folder: string | undefined;
 
   readonly #signal: AbortSignal;
-  readonly #abort = () => this.#children.forEach((child) => child.kill("SIGKILL"));
+  // At once, as a second interrupt, which ends the bench, may follow: a terminal sends one to the
+  // bench and one to the task that runs it.
+  readonly #abort = () => {
+    this.#children.forEach((child) => child.kill("SIGKILL"));
+    this.#removeFolder();
+  };
 
   /** Has no processes yet. */
   constructor({ dialect, settings, command, signal }: StageOptions) {
@@ -96,6 +102,7 @@ export class Stage implements AsyncDisposable {
     const child = this.#spawn(
       "broker",
       own ? ownBroker(url, probed, args) : ["sh", "-c", this.#command!.replaceAll("{url}", url)],
+      own && probed,
     );
     await reach(address.connect, child);
     const startedIn = performance.now() - start;
@@ -113,14 +120,44 @@ export class Stage implements AsyncDisposable {
     return this.run(module.replace(/\.ts$/, ""), [
       Deno.execPath(),
       ...["run", "--quiet", "--no-prompt", "--allow-all", "--no-check"],
-      new URL(`bench/load/${module}`, ROOT).pathname,
+      new URL(`bench/load/${module}`, ROOT).href,
       JSON.stringify(job),
-    ]);
+    ], true);
   }
 
-  /** Starts any program. */
-  run(name: string, command: readonly [string, ...string[]]): Child {
-    return this.#spawn(name, command);
+  /**
+   * Starts any program.
+   *
+   * @param isHeard Whether it answers in lines of JSON.
+   */
+  run(name: string, command: readonly [string, ...string[]], isHeard = false): Child {
+    return this.#spawn(name, command, isHeard);
+  }
+
+  /**
+   * What one of the processes says next.
+   *
+   * @param teller Who says it, and may end then.
+   * @throws {BenchError} If another ends meanwhile, or had before: with none there is no load, and the
+   * teller would wait for long, or measure another one.
+   */
+  async hear<T>(teller: Child): Promise<T> {
+    const others = this.#children.filter((child) => child !== teller);
+    const said = await Promise.race([
+      ...others.map(async (child) => {
+        await child.ended();
+        throw await child.failure();
+      }),
+      teller.next<T>(),
+    ]);
+    const gone = others.find(({ hasEnded }) => hasEnded);
+    if (gone !== undefined) throw await gone.failure();
+    return said;
+  }
+
+  /** Waits so many seconds. @throws The signal's reason, if it aborts. */
+  async pause(seconds: number): Promise<void> {
+    await delay(1_000 * seconds, undefined, { signal: this.#signal });
   }
 
   /** Waits until a server listens on a port of loopback. */
@@ -135,11 +172,18 @@ export class Stage implements AsyncDisposable {
     const [broker, ...load] = this.#children;
     await Promise.all(load.map((child) => child.end("SIGKILL")));
     await broker?.end();
-    if (this.#folder !== undefined) await Deno.remove(this.#folder, { recursive: true });
+    this.#removeFolder();
   }
 
-  #spawn(name: string, command: readonly [string, ...string[]]): Child {
-    const child = new Child(name, command);
+  #removeFolder(): void {
+    if (this.#folder === undefined) return;
+    Deno.removeSync(this.#folder, { recursive: true });
+    this.#folder = undefined;
+  }
+
+  #spawn(name: string, command: readonly [string, ...string[]], isHeard: boolean): Child {
+    this.#signal.throwIfAborted();
+    const child = new Child(name, command, isHeard);
     this.#children.push(child);
     return child;
   }
@@ -162,7 +206,7 @@ export function freePort(): number {
 }
 
 function ownBroker(url: string, probed: boolean, args: readonly string[]): [string, ...string[]] {
-  const module = new URL(probed ? "bench/load/broker.ts" : "cli/broker.ts", ROOT).pathname;
+  const module = new URL(probed ? "bench/load/broker.ts" : "cli/broker.ts", ROOT).href;
   return [
     Deno.execPath(),
     ...["run", "--quiet", "--no-prompt", "--no-check"],

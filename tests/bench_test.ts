@@ -156,6 +156,7 @@ for (
     [["--rounds", "0"], /--rounds.*1.*0/],
     [["--broker", "other"], /Expected a command with \{url\}.* but got "other"$/],
     [["--peers", "--against", "other {url}"], /--peers and --against cannot be given together/],
+    [["--peers", "--transport", "ipc"], /--peers measures over tcp, .*: leave --transport ipc out/],
     [["--transport", "udp"], /--transport.*"udp"/],
   ] as const
 ) {
@@ -171,6 +172,8 @@ for (
 Deno.test("`find` finds programs of PATH, and none that is not there", () => {
   assert.match(find("sh")!, /\/sh$/);
   assert.equal(find("no-such-program"), undefined);
+  // There, but nobody may run it.
+  assert.equal(find("../../etc/passwd"), undefined);
 });
 
 // ---- whole runs ----
@@ -259,11 +262,46 @@ Deno.test("bench: a broker that does not start is told in a line", async () => {
   );
 });
 
+Deno.test("bench: a broker that ends under load is told at once, whatever it writes", async () => {
+  // It writes more than a pipe holds, to where nobody reads.
+  const broker = `yes | head -c 200000; deno run -A cli/broker.ts --bind-url {url} & ` +
+    "sleep 1; kill $!; wait; exit 7";
+  const { code, stdout } = await bench(
+    ...["--rounds", "1", "--seconds", "60", "--only", "throughput", "--dialect", "rfc"],
+    ...["--broker", broker],
+  );
+  assert.equal(code, 1);
+  assert.match(stdout.at(-1)!, /FAILED: The broker ended with 7/);
+});
+
+for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  Deno.test(`bench: ${signal} ends it, with its folder and its processes`, async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const args = ["--seconds", "60", "--warm-up", "30", "--only", "throughput"];
+      const flags = ["run", "--quiet", "--no-prompt", "--allow-all", "bench/main.ts"];
+      await using program = new Program(
+        Deno.execPath(),
+        [...flags, ...args, "--transport", "ipc"],
+        { NO_COLOR: "1", TMPDIR: folder },
+      );
+      const made = () => [...Deno.readDirSync(folder)].map(({ name }) => `${folder}/${name}`);
+      const isUp = () => made().some((path) => [...Deno.readDirSync(path)].length > 0);
+      while (!isUp()) await new Promise((resolve) => setTimeout(resolve, 10));
+      program.kill(signal);
+      assert.equal((await program.ended()).code, expected);
+      assert.deepEqual(made(), []);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
 Deno.test("bench: wrong options are told in a line", async () => {
   const { code, stdout, stderr } = await bench("--plot", "/no/such/folder");
   assert.deepEqual([code, stdout], [2, []]);
   assert.deepEqual(stderr, [
-    'bench: --plot is a folder that exists, but got "/no/such/folder" (try bench --help)',
+    'bench: --plot is a folder that exists and may be written to, but got "/no/such/folder" (try bench --help)',
   ]);
 });
 

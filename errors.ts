@@ -93,11 +93,16 @@ export class ServiceError extends MdpError {
    * @param code 400 to 599, as in HTTP; 500 is a handler that failed.
    * @param message What went wrong, in words.
    * @param details More about it, opaque to all in between.
-   * @throws {RangeError} If the code is not a whole number from 400 to 599.
+   * @throws {RangeError} If the code is not a whole number from 400 to 599, {@linkcode TypeError} if
+   * the details are no bytes.
    */
   constructor(code: number, message: string, details?: Uint8Array) {
     if (!Number.isInteger(code) || code < 400 || code > 599) {
       throw new RangeError(`A service error's code is a whole number from 400 to 599, got ${code}`);
+    }
+    if (details !== undefined && !(details instanceof Uint8Array)) {
+      const shown = Deno.inspect(details, { depth: 0 });
+      throw new TypeError(`A service error's details are a Uint8Array, got ${shown}`);
     }
     super(message);
     this.code = code;

@@ -420,7 +420,7 @@ export function resolveRequestOptions(
 export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOptions {
   return {
     brokers: endpoints("broker", options.broker),
-    service: serviceName(options.service),
+    service: servedName(options.service),
     ...dialects(options.dialect),
     ...heartbeats(options),
     concurrency: count("concurrency", options.concurrency, 1, 1, 65_535),
@@ -429,6 +429,19 @@ export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOpti
     linger: duration("linger", options.linger, 2_500, 0, INT_MAX),
     maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
   };
+}
+
+/** What names of services begin with that a broker answers itself: "mmi.". RFC 8. */
+const RESERVED = [0x6d, 0x6d, 0x69, 0x2e] as const;
+
+/** The name of a service that a worker can serve. */
+function servedName(service: string | Uint8Array): Uint8Array {
+  const name = serviceName(service);
+  if (!RESERVED.every((byte, i) => name[i] === byte)) return name;
+  throw new RangeError(
+    `service is one that a worker can serve, but those that begin with "mmi." are the broker's own, ` +
+      `got ${show(service)}`,
+  );
 }
 
 /**

@@ -21,6 +21,7 @@ import { ComplaintLog } from "./complaint_log.ts";
 import { DisconnectedError, StateError } from "./errors.ts";
 import {
   type Body,
+  checkSignal,
   resolveDrain,
   type ResolvedWorkerOptions,
   resolveWorkerOptions,
@@ -190,15 +191,17 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @param handler Gets a request and returns its answer: see {@linkcode HandlerResult}.
    * @param options See {@linkcode ServeOptions}.
    * @returns A promise of the orderly end.
-   * @throws {TypeError} If the handler is no function.
+   * @throws {TypeError} If the handler is no function, or an option is of the wrong type.
    * @throws {StateError} If the worker is in use already, or closed.
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    * @throws {MdpError} If libzmq cannot be opened.
    */
   async serve(handler: RequestHandler, options: ServeOptions = {}): Promise<void> {
+    wantObject("serve", options);
     const { signal, onError } = options;
     wantFunction("handler", handler);
     if (onError !== undefined) wantFunction("onError", onError);
+    checkSignal(signal);
     this.#claim("serve()");
     if (signal?.aborted) return await this.close();
     this.#open();
@@ -278,11 +281,14 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    *
    * @param options The signal ends the waiting, and nothing else.
    * @returns The request. It is to be answered by its own methods or by those of the worker.
+   * @throws {TypeError} If the signal is none.
    * @throws {StateError} If the worker is served, iterated over or closed.
    * @throws {DisconnectedError} If the worker is closed meanwhile.
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    */
   async waitForRequest(options: { signal?: AbortSignal } = {}): Promise<WorkerRequest> {
+    wantObject("waitForRequest", options);
+    checkSignal(options.signal);
     this.#refuseIfUsed();
     options.signal?.throwIfAborted();
     this.#open();
@@ -358,6 +364,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   async close(options: StopOptions = {}): Promise<void> {
+    wantObject("close", options);
     const drain = resolveDrain(options.drain, this.#options.drain);
     if (!this.#isClosed) this.#close().then(this.#ended.resolve, this.#ended.reject);
     this.#limitDrain(drain);
@@ -514,7 +521,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       this.#sessions = [first!];
       this.#retired.push(...others);
       for (const session of others) session.stop();
-    } else for (const session of others) session.resume();
+    } else for (const session of others) session.resume(first!);
     this.#fill(owner);
   }
 
@@ -546,10 +553,14 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
     if (broker === this.#registeredAt) return;
     this.#registeredAt = broker;
     if (broker === undefined) return;
-    try {
-      this.#onRegistered?.(broker);
-    } catch (error) {
+    const fail = (error: unknown) => {
       this.#logger.error("onRegistered has failed: {error}", { error });
+    };
+    try {
+      // It may well be an async function.
+      Promise.resolve(this.#onRegistered?.(broker)).catch(fail);
+    } catch (error) {
+      fail(error);
     }
   }
 
@@ -659,13 +670,13 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
 /** Requests in the order in which they came. Those that are over do not pile up in it. */
 class Requests {
   readonly #all = new Set<WorkerRequest>();
-  /** How many there are when those that are over are thrown out: seldom, since it looks at all. */
-  #most = 16;
+  /** How many there are when those that are over are thrown out: not each time, since it looks at all. */
+  #most = 1;
 
   add(request: WorkerRequest): void {
     if (this.#all.size >= this.#most) {
       for (const other of this.#all) if (isOver(other)) this.#all.delete(other);
-      this.#most = Math.max(16, 2 * this.#all.size);
+      this.#most = Math.max(1, 2 * this.#all.size);
     }
     this.#all.add(request);
   }
@@ -689,6 +700,11 @@ class Requests {
       if (request.client.every((byte, i) => byte === client[i])) return request;
     }
   }
+}
+
+function wantObject(method: string, options: unknown): void {
+  if (typeof options === "object" && options !== null) return;
+  throw new TypeError(`The options of ${method}() are an object, got ${Deno.inspect(options)}`);
 }
 
 function wantFunction(name: string, value: unknown): void {

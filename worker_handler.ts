@@ -111,6 +111,9 @@ async function failed(
     return await tell(request, new ServiceError(504, reason.message));
   }
   const told = takesErrors(request) ? serviceError(error) : undefined;
+  // Where the dialect has no errors, fail() asks onError, which may call it in its turn: then it gives
+  // the request back.
+  if (told === undefined) onFailure(request, () => Promise.resolve(request.abandon()));
   try {
     if (await isDealtWith(error, request, onError)) return;
     // Who throws a ServiceError has answered.
@@ -136,7 +139,16 @@ async function tell(request: WorkerRequest, error: ServiceError): Promise<void> 
 
 function serviceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
-  return new ServiceError(500, error instanceof Error ? error.message : String(error));
+  return new ServiceError(500, textOf(error));
+}
+
+/** What is thrown can be anything, and may not even have a text. */
+function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.message}` : String(error);
+  } catch {
+    return "The handler failed";
+  }
 }
 
 async function isDealtWith(

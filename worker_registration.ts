@@ -14,6 +14,7 @@ import {
   type Dialect,
   encode,
   type Id,
+  MAJORTOMO,
   MULTIPLEXED,
   RFC,
 } from "./codec.ts";
@@ -43,6 +44,8 @@ export interface RegistrationOwner {
 export interface RegistrationEvents {
   /** How many requests may be held, 1 to 65,535: asked when READY is sent, if it says so. */
   credit(): number;
+  /** Whether a request is in hand. */
+  isBusy(): boolean;
   /** READY was sent. */
   onReady(dialect: Dialect): void;
   /** The broker has the READY, as far as can be known. */
@@ -79,6 +82,8 @@ export class Registration {
   #stood = false;
   /** Whether `onRegistered()` was called. */
   #isRegistered = false;
+  /** Whether the broker has sent a heartbeat while a request was in hand. */
+  #speaksToBusy = false;
   /** Whether a command waits for room in the socket. */
   #blocked = false;
   /** For the end of the patience, the next heartbeat, or the loss of the broker. */
@@ -163,6 +168,14 @@ export class Registration {
       this.#blocked = false;
     });
     return unsent;
+  }
+
+  /**
+   * The last request in hand is answered. A broker that says nothing to who is busy begins to speak
+   * now, and has its time until then.
+   */
+  rested(): void {
+    if (this.#mayBeSilent()) this.#liveness.heard(this.#connection.now);
   }
 
   /** Hands on what has come already, without waiting for the event loop to find it. */
@@ -274,6 +287,7 @@ export class Registration {
     }
     this.#heard = true;
     this.#liveness.heard(this.#connection.now);
+    if (command.command === "heartbeat" && this.#events.isBusy()) this.#speaksToBusy = true;
     this.#tellIfRegistered();
     if (!this.#connection.isClosed) this.#events.onCommand(command);
   }
@@ -302,6 +316,14 @@ export class Registration {
     this.#events.onLost(`The broker at ${broker} ${how} for ${heartbeatTimeout} ms`);
   }
 
+  /**
+   * Whether its silence means nothing while a request is in hand: the broker of the Python project
+   * sends heartbeats to those only that wait. That its connection ends is seen all the same.
+   */
+  #mayBeSilent(): boolean {
+    return this.#dialect === MAJORTOMO && !this.#speaksToBusy;
+  }
+
   #arm(at: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(this.#beat, Math.ceil(Math.max(0, at - performance.now())));
@@ -315,6 +337,10 @@ export class Registration {
       // This program may have been busy for so long that it is the one who has not listened.
       this.#connection.poll();
       if (this.#connection.isClosed) return;
+      verdict = liveness.check(performance.now());
+    }
+    if (verdict === "lost" && this.#mayBeSilent() && this.#events.isBusy()) {
+      liveness.heard(performance.now());
       verdict = liveness.check(performance.now());
     }
     if (verdict === "lost") return this.#silent("was silent");

@@ -277,6 +277,7 @@ export class WorkerRequest extends Payload {
    * @param details More about it, opaque to all in between.
    * @returns A promise that resolves when the socket has taken it.
    * @throws {RangeError} If the code is not a whole number from 400 to 599.
+   * @throws {TypeError} If the details are no bytes.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
    */

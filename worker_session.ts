@@ -148,6 +148,7 @@ export class Session {
       this.#owner.options.brokers[this.#broker]!,
       {
         credit: () => this.#limit = this.#owner.room(this),
+        isBusy: () => this.#holdings.size > 0,
         onReady: (dialect) => {
           if (this.#multiplexed === "ask") this.#owner.onDialect(this, dialect);
         },
@@ -170,9 +171,10 @@ export class Session {
     this.#retry();
   }
 
-  /** Registers at once if it was kept from it. */
-  resume(): void {
+  /** Registers at once if it was kept from it, with the broker that another session has found. */
+  resume(session: Session): void {
     if (this.#state !== "pausing" || performance.now() < this.#pausedUntil) return;
+    this.#broker = session.#broker;
     clearTimeout(this.#timer);
     this.#retry();
   }
@@ -334,6 +336,7 @@ export class Session {
     // The connection may have been lost while the answer waited for room.
     if (!this.#holdings.has(request)) return;
     this.#holdings.delete(request);
+    if (this.#holdings.size === 0) this.#registration!.rested();
     this.#takeNext();
     this.#endIfDrained();
     this.#owner.onSettled();

@@ -61,3 +61,10 @@ for (const code of [399, 600, 0, -500, 500.5, NaN, Infinity, "500" as unknown as
     });
   });
 }
+
+Deno.test("`ServiceError` refuses details that are no bytes", () => {
+  assert.throws(() => new ServiceError(422, "words", "more" as never), {
+    name: "TypeError",
+    message: 'A service error\'s details are a Uint8Array, got "more"',
+  });
+});

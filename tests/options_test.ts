@@ -235,6 +235,13 @@ const WRONG: Wrong[] = [
     "maxMessageSize is a whole number of at least 1, got 0",
   ],
   [worker, { service: "" }, "TypeError", "A service name has at least one byte, got none"],
+  [
+    worker,
+    { service: "mmi.mine" },
+    "RangeError",
+    'service is one that a worker can serve, but those that begin with "mmi." are the broker\'s ' +
+    'own, got "mmi.mine"',
+  ],
   [worker, { service: 5 }, "TypeError", "A service name is a string or a Uint8Array, got 5"],
   [
     worker,

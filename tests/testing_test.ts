@@ -183,6 +183,23 @@ Deno.test("`raiseTimeout` fails every wait at once, and leaves a strict reply du
   assert.equal(client.requests.length, 3);
 });
 
+Deno.test("`raiseTimeout` fails a wait for a reply that would fail itself", async () => {
+  await using client = new MockClient();
+  client.raiseTimeout = true;
+  client.reply("throws", () => {
+    throw new Error("At once");
+  });
+  client.reply("rejects", () => Promise.reject(new Error("Later")));
+  await assertFails(client.request("throws"), TimeoutError, /30000 ms/);
+  await assertFails(client.request("rejects"), TimeoutError, /30000 ms/);
+});
+
+Deno.test("`startBroker` listens on a free port when its endpoint is undefined", async () => {
+  await using one = startBroker({ bind: undefined });
+  await using other = startBroker({ bind: undefined });
+  assert.notEqual(one.endpoint, other.endpoint);
+});
+
 Deno.test("`MockClient` keeps to timeout, signal and close when a reply takes its time", async () => {
   const client = new MockClient();
   client.reply("never", () => new Promise(() => {}));

@@ -265,6 +265,33 @@ for (const [name, handler, frames] of ENDS) {
   });
 }
 
+const UNTELLABLE: [name: string, error: () => unknown, words: string][] = [
+  ["an object without a text", () => Object.create(null), "The handler failed"],
+  ["an error whose message throws", () =>
+    Object.defineProperty(new Error(), "message", {
+      get() {
+        throw new Error("worse");
+      },
+    }), "The handler failed"],
+  ["a ServiceError whose details are no bytes", () => {
+    return new ServiceError(422, "bad", { field: "x" } as never);
+  }, 'A service error\'s details are a Uint8Array, got { field: "x" }'],
+];
+for (const [name, error, words] of UNTELLABLE) {
+  Deno.test(`Rule 1: a handler that throws ${name} ends its request all the same`, async () => {
+    using _ = captureLog();
+    await using pair = new Pair();
+    pair.worker.serve(() => {
+      throw error();
+    });
+    const peer = await pair.registered();
+    for (const token of [1, 2]) {
+      peer.send(control(REQUEST, token), "?");
+      await peer.expect(control(ERROR, token, 500), words);
+    }
+  });
+}
+
 Deno.test("Rule 1: `onError` may still answer with a FINAL", async () => {
   await using pair = new Pair();
   pair.worker.serve(() => {

@@ -5,6 +5,7 @@ import { Broker } from "../broker.ts";
 import { StateError } from "../errors.ts";
 import { Worker, type WorkerOptions } from "../worker.ts";
 import { bytes, type RawFrame } from "./raw.ts";
+import { until } from "./stage.ts";
 import { captureLog, FakeBroker, Inbox } from "./worker_stage.ts";
 
 /** A control frame of the multiplexed dialect: 20 bytes, of which the last is its value's. */
@@ -101,4 +102,21 @@ Deno.test("`onRegistered` may close the worker, and what it throws is logged", a
     name: "TypeError",
     message: "onRegistered is a function, got 1",
   });
+});
+
+Deno.test("`onRegistered` may be an async function, and what it rejects with is logged", async () => {
+  using log = captureLog();
+  await using broker = new Broker({ bind: "tcp://127.0.0.1:*" });
+  const [endpoint] = broker.bind();
+  const worker: Worker = new Worker({
+    broker: endpoint,
+    service: "echo",
+    async onRegistered() {
+      await worker.close();
+      throw new StateError("As is told");
+    },
+  });
+  await worker.serve(() => "");
+  const isLogged = () => log.texts().includes("error: onRegistered has failed: As is told");
+  await until(isLogged, "it is logged");
 });

@@ -10,7 +10,7 @@ import {
 } from "../worker.ts";
 import type { RawFrame } from "./raw.ts";
 import { until } from "./stage.ts";
-import { captureLog, FakeBroker, type Peer, soon } from "./worker_stage.ts";
+import { captureLog, FakeBroker, pause, type Peer, soon } from "./worker_stage.ts";
 
 const PARTIAL = [3], FINAL = [4];
 
@@ -246,6 +246,11 @@ const UNHELPFUL: [name: string, onError: ServeOptions["onError"], errors: number
     throw new Error("worse");
   }, 2],
   ["returns no body", () => 42 as unknown as string, 2],
+  ["calls `fail()`", (error, request) => request.fail(422, `${error}`), 1],
+  ["calls `fail()` later", async (error, request) => {
+    await pause(10);
+    await request.fail(422, `${error}`);
+  }, 1],
 ];
 for (const [name, onError, count] of UNHELPFUL) {
   Deno.test(`\`serve\` gives the request back when \`onError\` ${name}`, async () => {
@@ -406,9 +411,25 @@ Deno.test("`serve` rejects with TypeError, and connects to nothing, when its arg
     worker.serve(() => "", { onError: "sorry" as never }),
     /TypeError: onError is a function, got "sorry"/,
   );
+  await assert.rejects(
+    worker.serve(() => "", { signal: new AbortController() as never }),
+    /TypeError: signal is an AbortSignal, got AbortController/,
+  );
+  await assert.rejects(
+    worker.serve(() => "", null as never),
+    /TypeError: The options of serve\(\) are an object, got null/,
+  );
+  await assert.rejects(
+    worker.waitForRequest({ signal: 5 as never }),
+    /TypeError: signal is an AbortSignal, got 5/,
+  );
   assert.equal(worker.isConnected, false);
   const served = worker.serve(() => "");
   await broker.ready();
+  await assert.rejects(
+    worker.close(5 as never),
+    /TypeError: The options of close\(\) are an object, got 5/,
+  );
   await worker.close();
   await served;
 });

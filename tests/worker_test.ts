@@ -261,6 +261,44 @@ Deno.test("`Worker` registers anew on a new socket when the broker is silent", a
   );
 });
 
+Deno.test("`Worker` holds silence against majortomo's broker only while it waits for a request", async () => {
+  await using broker = new FakeBroker("majortomo");
+  await using worker = broker.worker({
+    dialect: "majortomo",
+    heartbeatInterval: 100,
+    heartbeatTimeout: 200,
+  });
+  const { taken, release } = holding(worker);
+  const peer = await broker.ready();
+  peer.request("c", "1");
+  const request = await taken;
+  // That broker sends no heartbeats to who has a request in hand.
+  await pause(500);
+  assert.equal(request.signal.aborted, false);
+  release();
+  await peer.expect("MDPW02", [4], "c", "", "too late");
+  // From now on it would.
+  await broker.ready();
+  assert.equal(broker.peers.size, 2);
+});
+
+Deno.test("`Worker` holds silence against a broker of majortomo's dialect that has spoken to it while busy", async () => {
+  await using broker = new FakeBroker("majortomo");
+  await using worker = broker.worker({
+    dialect: "majortomo",
+    heartbeatInterval: 100,
+    heartbeatTimeout: 200,
+  });
+  const { taken, release } = holding(worker);
+  const peer = await broker.ready();
+  peer.request("c", "1");
+  const request = await taken;
+  peer.send("MDPW02", [5]);
+  await broker.ready();
+  assert.match(request.signal.reason.message, /silent for 200 ms/);
+  release();
+});
+
 Deno.test("`Worker` comes back slower and slower when each READY is answered with DISCONNECT", async () => {
   await using broker = new FakeBroker();
   await using worker = broker.worker({ backoff: 50, maxBackoff: 400 });

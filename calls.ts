@@ -211,7 +211,8 @@ export class Call implements Linked<Call>, Receiver, Waiter {
       if (turn !== undefined) return this.#collect(turn);
       const wait = this.#prepare();
       if (wait === 0) return this.#collect(true);
-      // Most replies are a FINAL and come with the first attempt: then this promise is all there is.
+      // Most replies are a FINAL and come with the first attempt: then this promise is all there is. It
+      // and the table of what is in flight, without a set beside it, are 20 % of the client's CPU.
       const { promise, resolve } = Promise.withResolvers<Reply>();
       this.#resolve = resolve;
       this.#gate.admit(wait, this);

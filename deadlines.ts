@@ -5,7 +5,9 @@
  *
  * Items that are due in the same millisecond share a day; the days are in a binary heap. There
  * are far fewer days than items, so the heap is small and seldom touched. Days that all items
- * have left stay in it, until they come up or are the greater part of it.
+ * have left stay in it, until they come up or are the greater part of it. With a `Map` instead of
+ * links of the items' own, whose old tables are left to the garbage collector, a request took half as
+ * long again with 256 in flight.
  *
  * @module
  */

@@ -151,6 +151,33 @@ Deno.test("Finding out: those that follow wait for the first when all are lost",
   await broker.ready();
 });
 
+Deno.test("Finding out: those that follow turn to the broker that the first has found", async () => {
+  const dead = new FakeBroker();
+  await dead.close();
+  await using one = new FakeBroker();
+  await using two = new FakeBroker();
+  const heartbeatTimeout = 1_000;
+  await using worker = one.worker({
+    broker: [one.endpoint, dead.endpoint, two.endpoint],
+    dialect: "auto",
+    concurrency: 2,
+    heartbeatInterval: 100,
+    heartbeatTimeout,
+  });
+  worker.connect();
+  const first = await asked(one, "501");
+  await first.expect("MDPW02", [1], "echo");
+  for (const peer of [await one.ready(), first]) peer.send("MDPW02", [6]);
+  await (await asked(two, "501")).expect("MDPW02", [1], "echo");
+  const start = performance.now();
+  await two.ready();
+  const elapsed = performance.now() - start;
+  assert.ok(
+    elapsed < heartbeatTimeout / 2,
+    `it waited ${elapsed} ms for the one that is not there`,
+  );
+});
+
 Deno.test("Finding out: `concurrency` holds while sessions of RFC 18 end beside the one connection", async () => {
   await using broker = new FakeBroker();
   await using worker = broker.worker({ dialect: "auto", concurrency: 3 });

@@ -31,7 +31,7 @@ import { merge, type Settings, VALUES } from "./broker_options.ts";
 import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
 import type { Config } from "./config.ts";
 import { requireFfi } from "./ffi.ts";
-import { cliLogger, configureLogging, type LogSettings } from "./logging.ts";
+import { asItIs, cliLogger, configureLogging, type LogSettings } from "./logging.ts";
 import { serveHttp } from "./http.ts";
 import { stopSignal } from "./signals.ts";
 import { warmUp } from "./warm_up.ts";
@@ -195,7 +195,7 @@ export function main(args: readonly string[]): Promise<number> {
     } catch (error) {
       if (!(error instanceof MdpError)) throw error;
       configure(config);
-      cliLogger.fatal(error.message);
+      cliLogger.fatal(asItIs(error.message));
       await broker.close();
       return EXIT.failure;
     }
@@ -208,9 +208,11 @@ export function main(args: readonly string[]): Promise<number> {
       .onHangUp();
     configure(config);
     const listening = http === undefined ? endpoints : [...endpoints, http.url];
-    for (const endpoint of listening) cliLogger.info(`Listening on ${endpoint}`, { endpoint });
+    for (const endpoint of listening) cliLogger.info("Listening on {endpoint}", { endpoint });
     if (config.ignored.length > 0) {
-      cliLogger.warn(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`);
+      cliLogger.warn(
+        asItIs(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`),
+      );
     }
     await Promise.all([broker.run(stop), warmUp(stop.signal)]);
     await http?.close();

@@ -45,6 +45,8 @@ export const ANY_OPTIONS: UsageTerm = {
 /** The line on what completions call the program with, which the library has in its help. */
 // deno-lint-ignore no-control-regex -- as colours begin with it
 const INTERNAL = /^ *(?:\x1b\[\d+m)*ARG\b.*\n(?: {12,}.*\n)*/m;
+/** The fewest columns that help is made for: with less than its longest option it cannot be. */
+const NARROWEST = 40;
 
 /** The exit codes of the programs. */
 export const EXIT = { ok: 0, failure: 1, usage: 2, serviceError: 3 } as const;
@@ -74,7 +76,8 @@ export function parseArguments<T>(
     version: { option: true, value: version(program.name), onShow },
     completion: program.completion ? { option: true, onShow } : undefined,
     colors: terminal && !Deno.noColor,
-    maxWidth: terminal && Deno.consoleSize().columns || 100,
+    // It refuses less than its longest word.
+    maxWidth: terminal && Math.max(NARROWEST, Deno.consoleSize().columns) || 100,
     termWidth: "auto",
     aboveError: "none",
     stdout: (text) => console.log(text.replace(INTERNAL, "")),

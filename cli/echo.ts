@@ -40,7 +40,7 @@ import {
 } from "./command_line.ts";
 import { tellFailure } from "./failure.ts";
 import { requireFfi } from "./ffi.ts";
-import { cliLogger, configureLogging } from "./logging.ts";
+import { asItIs, cliLogger, configureLogging } from "./logging.ts";
 import { printable } from "./printable.ts";
 import { stopSignal } from "./signals.ts";
 import {
@@ -222,7 +222,7 @@ async function runWorker(
     heartbeatTimeout,
     concurrency,
   });
-  cliLogger.info(`Serving ${JSON.stringify(service)}`, { service });
+  cliLogger.info(asItIs(`Serving ${JSON.stringify(service)}`), { service });
   await worker.serve(async ({ frames, signal }) => {
     if (delay > 0) await pause(delay, undefined, { signal });
     return garbage ? frames.toReversed().map((frame) => frame.toReversed()) : frames;

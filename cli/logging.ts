@@ -61,6 +61,16 @@ const WARM_UP = "majortomo.warm-up";
 /** What a program says itself; see there. */
 export const cliLogger: Logger = getLogger(CLI.split("."));
 
+/**
+ * A text that is to be logged as it is: LogTape takes what is in braces for the name of a value.
+ *
+ * @param text The text.
+ * @returns It, with its braces doubled.
+ */
+export function asItIs(text: string): string {
+  return text.replace(/[{}]/g, "$&$&");
+}
+
 /** Goes nowhere; see there. */
 export const warmUpLogger: Logger = getLogger(WARM_UP.split("."));
 

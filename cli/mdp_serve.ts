@@ -12,7 +12,7 @@ import { string } from "@optique/core/valueparser";
 import { DEFAULT_ENDPOINT } from "../options.ts";
 import { type RequestHandler, Worker } from "../worker.ts";
 import { EXIT, UsageError } from "./command_line.ts";
-import { cliLogger } from "./logging.ts";
+import { asItIs, cliLogger } from "./logging.ts";
 import { brokers, type Common, examples, usage } from "./mdp_options.ts";
 import { printableText } from "./printable.ts";
 import { mayRunShell, outputOf, partsOf } from "./shell.ts";
@@ -141,12 +141,17 @@ export async function runServe(options: ServeOptions): Promise<number> {
     concurrency,
     onRegistered(broker) {
       clearTimeout(patience);
-      cliLogger.info(`Serving ${JSON.stringify(service)} at ${broker}`, { service, broker });
+      cliLogger.info(asItIs(`Serving ${JSON.stringify(service)} at ${broker}`), {
+        service,
+        broker,
+      });
     },
   });
-  cliLogger.info(`Connecting to ${where}`, { service });
+  cliLogger.info(asItIs(`Connecting to ${where}`), { service });
   const patience = setTimeout(() => {
-    cliLogger.warn(`No broker answers at ${where}: it is tried until one does`, { service });
+    cliLogger.warn(asItIs(`No broker answers at ${where}: it is tried until one does`), {
+      service,
+    });
   }, PATIENCE);
   try {
     await worker.serve(verbose ? told(handler) : handler, {

@@ -9,7 +9,7 @@ import { type LiveBrokerOptions, resolveBrokerOptions } from "../options.ts";
 import { kebabCase, merge, type Settings } from "./broker_options.ts";
 import { UsageError } from "./command_line.ts";
 import { type Config, readConfig } from "./config.ts";
-import { cliLogger } from "./logging.ts";
+import { asItIs, cliLogger } from "./logging.ts";
 
 /** What can change while a broker runs; see {@linkcode Broker.reconfigure}. */
 const LIVE = [
@@ -97,7 +97,7 @@ export class Reloader {
       this.#apply(settings, config);
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
-      cliLogger.error(`The configuration stays as it was: ${error.message}`, { path });
+      cliLogger.error(asItIs(`The configuration stays as it was: ${error.message}`), { path });
     }
   }
 
@@ -111,7 +111,7 @@ export class Reloader {
     const changed = [...live, ...this.#loggingChanges(settings, config)].map(kebabCase);
     if (isOther(this.#config.logging.sinks, config.logging.sinks)) {
       // For whoever reads where it went until now.
-      cliLogger.info(`Reading ${path} again: the log goes where that says from now on`, { path });
+      cliLogger.info("Reading {path} again: the log goes where that says from now on", { path });
     }
     this.#configureLogging(config);
     this.#broker.reconfigure(Object.fromEntries(live.map((name) => [name, after[name]])));
@@ -120,15 +120,17 @@ export class Reloader {
     const hadAny = saysAny(this.#config);
     this.#config = config;
     const what = changed.length > 0 ? `changed ${changed.join(", ")}` : "nothing changed";
-    cliLogger.info(`Read ${path} again: ${what}`, { path, changed });
+    cliLogger.info(asItIs(`Read ${path} again: ${what}`), { path, changed });
     if (hadAny && !saysAny(config)) {
-      cliLogger.warn(`${path} says nothing any more: what it said has its default again`, { path });
+      cliLogger.warn("{path} says nothing any more: what it said has its default again", { path });
     }
     if (refused.length === 0) return;
     cliLogger.warn(
-      `${path}: ${
-        refused.map(kebabCase).join(", ")
-      } cannot change while the broker runs: restart it for that`,
+      asItIs(
+        `${path}: ${
+          refused.map(kebabCase).join(", ")
+        } cannot change while the broker runs: restart it for that`,
+      ),
       { path, refused: refused.map(kebabCase) },
     );
   }

@@ -130,7 +130,8 @@ async function feed(stdin: WritableStream<Uint8Array>, input: Uint8Array): Promi
 async function lastLine(stderr: ReadableStream<Uint8Array>): Promise<string> {
   let tail: Uint8Array = new Uint8Array(0);
   for await (const chunk of stderr) {
-    await Deno.stderr.write(chunk);
+    // Passed on for who reads it; if nobody can, the command has done its work all the same.
+    await Deno.stderr.write(chunk).catch(() => {});
     tail = join([tail, chunk]).subarray(-KEPT);
   }
   const text = asText(tail) ?? new TextDecoder().decode(tail);

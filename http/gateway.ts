@@ -96,10 +96,12 @@ export class Gateway {
     const allowed = this.#origins.allow(request);
     if (allowed === undefined) {
       const origin = request.headers.get("origin");
+      // A page of no origin, as a file is one of, can be named by nobody.
+      const named = origin === "null" ? "*" : origin;
       return respondError(
         403,
         `Pages of ${origin} may not call services here: start the broker with ` +
-          `--gateway-origin ${origin} if they are to`,
+          `--gateway-origin ${named} if they are to`,
       );
     }
     const { method } = request;

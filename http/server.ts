@@ -180,7 +180,9 @@ export class BrokerHttp implements AsyncDisposable {
    * @returns The answer.
    */
   readonly handle = async (request: Request): Promise<Response> => {
-    const { pathname } = new URL(request.url);
+    const url = URL.parse(request.url);
+    if (url === null) return respondError(400, `The request is for no URL: ${request.url}`);
+    const { pathname } = url;
     if (pathname.startsWith(SERVICES)) {
       if (this.#gateway !== undefined) {
         return await this.#gateway.handle(request, pathname.slice(SERVICES.length));

@@ -69,11 +69,12 @@ Deno.test("`broker` listens at each endpoint when --bind-url is repeated", async
   await using broker = start(BROKER, [
     "-b",
     "tcp://127.0.0.1:*",
-    `--bind-url=ipc://${directory}/mdp.sock`,
+    // Braces are nothing special, in the log neither.
+    `--bind-url=ipc://${directory}/mdp{1}.sock`,
   ]);
   const [, tcp] = await broker.stderr(/^Listening on (tcp:\/\/127\.0\.0\.1:[1-9]\d+)$/);
   const [, ipc] = await broker.stderr(/^Listening on (ipc:.*)$/);
-  assert.equal(ipc, `ipc://${directory}/mdp.sock`);
+  assert.equal(ipc, `ipc://${directory}/mdp{1}.sock`);
   for (const endpoint of [tcp!, ipc!]) {
     await using client = RawSocket.dealer(endpoint);
     client.send("MDPC02", [1], "mmi.service", "none");

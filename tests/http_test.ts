@@ -247,6 +247,17 @@ Deno.test("`GET /` is a page that needs nothing else, and may fetch nothing else
   assert.match(text, /uPlot/);
 });
 
+Deno.test("`BrokerHttp` answers 400 to a request whose Host is none", async () => {
+  await using stage = new HttpStage();
+  const { hostname, port } = new URL(stage.url);
+  using connection = await Deno.connect({ hostname, port: Number(port) });
+  const request = "GET /readyz HTTP/1.1\r\nHost: x:99999\r\nConnection: close\r\n\r\n";
+  await connection.write(new TextEncoder().encode(request));
+  const answer = await new Response(connection.readable).text();
+  assert.match(answer, /^HTTP\/1\.1 400 /);
+  assert.match(answer, /"The request is for no URL: /);
+});
+
 Deno.test("`BrokerHttp` answers 404 and 405 with what there is instead", async () => {
   await using stage = new HttpStage();
   const missing = await stage.get("metric");

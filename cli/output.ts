@@ -19,8 +19,10 @@ export function write(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
   } catch (error) {
     // As with `head`, which has seen enough: nothing is wrong that would have to be told.
-    if (error instanceof Deno.errors.BrokenPipe) Deno.exit(EXIT.failure);
-    throw error;
+    if (!(error instanceof Deno.errors.BrokenPipe)) {
+      console.error(`Cannot write to stdout: ${error instanceof Error ? error.message : error}`);
+    }
+    Deno.exit(EXIT.failure);
   }
 }
 

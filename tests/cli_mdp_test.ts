@@ -353,6 +353,15 @@ Deno.test("`mdp serve --command` answers with the output, or error 500 after ano
   await worker.stderr(/^Failed: Command failed: exit status 3: so bad$/);
 });
 
+Deno.test("`mdp` says in a line that stdout cannot be written to", async () => {
+  await using stage = await MdpStage.start();
+  const command = `exec "$0" run -A cli/mdp.ts services -b ${stage.endpoint} > /dev/full`;
+  await using program = new Program("sh", ["-c", command, Deno.execPath()], { NO_COLOR: "1" });
+  const { code, stderr } = await program.ended();
+  assert.equal(code, 1);
+  assert.deepEqual(stderr, ["Cannot write to stdout: No space left on device (os error 28)"]);
+});
+
 Deno.test("`mdp serve --command` takes megabytes both ways, and a command that reads nothing", async () => {
   await using stage = await MdpStage.start();
   await stage.serve("count", "--command", "wc -c");

@@ -650,12 +650,21 @@ function dialects(
   throw new TypeError(`dialect is "auto", "multiplexed", "rfc" or "majortomo", got ${show(name)}`);
 }
 
-function endpoints(name: string, value: string | readonly string[] | undefined): readonly string[] {
+/** What libzmq can listen at, and connect to. */
+const ENDPOINT = {
+  bind: /^(tcp:\/\/[^\s\0]+:(\*|\d+)|(ipc|inproc):\/\/[^\0]+)$/,
+  broker: /^(tcp:\/\/(?!\*:)[^\s\0]+:0*[1-9]\d*|(ipc|inproc):\/\/[^\0]+)$/,
+};
+
+function endpoints(
+  name: keyof typeof ENDPOINT,
+  value: string | readonly string[] | undefined,
+): readonly string[] {
   if (value === undefined) return [DEFAULT_ENDPOINT];
   const list: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (list.length === 0) throw new TypeError(`${name} names at least one endpoint, got none`);
   for (const endpoint of list) {
-    if (typeof endpoint !== "string" || !/^(tcp|ipc|inproc):\/\/[^\0]+$/.test(endpoint)) {
+    if (typeof endpoint !== "string" || !ENDPOINT[name].test(endpoint)) {
       throw new TypeError(
         `${name} is an endpoint such as "${DEFAULT_ENDPOINT}" or "ipc:///run/mdp", got ${
           show(endpoint)

@@ -6,7 +6,8 @@
  * @module
  */
 
-import { EXIT, runProgram, UsageError } from "../cli/command_line.ts";
+import { runProgram, UsageError } from "../cli/command_line.ts";
+import { EXIT } from "../cli/exit_codes.ts";
 import { print, printJson } from "../cli/output.ts";
 import { Progress } from "../cli/progress.ts";
 import { stopSignal } from "../cli/signals.ts";

@@ -28,11 +28,12 @@ import { string } from "@optique/core/valueparser";
 import { Broker } from "../broker.ts";
 import { MdpError } from "../errors.ts";
 import { merge, type Settings, VALUES } from "./broker_options.ts";
-import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
+import { ANY_OPTIONS, parseArguments, type Program, runProgram } from "./command_line.ts";
 import type { Config } from "./config.ts";
+import { EXIT } from "./exit_codes.ts";
 import { requireFfi } from "./ffi.ts";
-import { asItIs, cliLogger, configureLogging, type LogSettings } from "./logging.ts";
 import { serveHttp } from "./http.ts";
+import { asItIs, cliLogger, type LogSettings, prepareLogging } from "./logging.ts";
 import { stopSignal } from "./signals.ts";
 import { warmUp } from "./warm_up.ts";
 
@@ -182,7 +183,7 @@ export function main(args: readonly string[]): Promise<number> {
     const { config: path, ...given } = parsed;
     const config = path === undefined ? NO_CONFIG : await readConfig(path);
     const settings = merge(given, config.settings, path ?? "");
-    const configure = (config: Config) => configureLogging(NAME, logSettings(given, config));
+    const prepare = (config: Config) => prepareLogging(NAME, logSettings(given, config));
 
     using stop = stopSignal();
     const broker = new Broker({ ...settings, bind: settings.bindUrl });
@@ -194,7 +195,7 @@ export function main(args: readonly string[]): Promise<number> {
       http = await serveHttp(broker, settings);
     } catch (error) {
       if (!(error instanceof MdpError)) throw error;
-      configure(config);
+      prepare(config)();
       cliLogger.fatal(asItIs(error.message));
       await broker.close();
       return EXIT.failure;
@@ -203,10 +204,10 @@ export function main(args: readonly string[]): Promise<number> {
     using _ = path === undefined ? undefined : new (await import("./reload.ts")).Reloader(
       broker,
       { path, given, config, settings },
-      configure,
+      prepare,
     )
       .onHangUp();
-    configure(config);
+    prepare(config)();
     const listening = http === undefined ? endpoints : [...endpoints, http.url];
     for (const endpoint of listening) cliLogger.info("Listening on {endpoint}", { endpoint });
     if (config.ignored.length > 0) {

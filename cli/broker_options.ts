@@ -10,10 +10,10 @@ import type { BrokerOptions } from "../options.ts";
 import { UsageError } from "./command_line.ts";
 import { LOG_FORMATS, type LogFormat } from "./logging.ts";
 import {
+  bindUrl,
   byteSize,
   count,
   duration,
-  endpoint,
   type HttpAddress,
   httpAddress,
   inSeconds,
@@ -40,7 +40,7 @@ export interface Settings extends Omit<BrokerOptions, "bind" | "linger" | "sendH
 
 /** How the options that take a value are read. */
 export const VALUES = {
-  bindUrl: endpoint(),
+  bindUrl: bindUrl(),
   heartbeatInterval: duration(1),
   heartbeatTimeout: duration(1),
   busyWorkerTimeout: duration(1),

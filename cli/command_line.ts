@@ -10,6 +10,8 @@ import { formatMessage, type Message } from "@optique/core/message";
 import type { Parser } from "@optique/core/parser";
 import type { Usage, UsageTerm } from "@optique/core/usage";
 import manifest from "../deno.json" with { type: "json" };
+import { EXIT } from "./exit_codes.ts";
+import { print, tell } from "./output.ts";
 
 /** A program as its help presents it. */
 export interface Program {
@@ -45,11 +47,10 @@ export const ANY_OPTIONS: UsageTerm = {
 /** The line on what completions call the program with, which the library has in its help. */
 // deno-lint-ignore no-control-regex -- as colours begin with it
 const INTERNAL = /^ *(?:\x1b\[\d+m)*ARG\b.*\n(?: {12,}.*\n)*/m;
+/** The library suggests an option that is another command's, and so nothing but what was given. */
+const WHAT_IS_THERE = /("([^"]*)")\. Did you mean .*`\2`.*\?$/;
 /** The fewest columns that help is made for: with less than its longest option it cannot be. */
 const NARROWEST = 40;
-
-/** The exit codes of the programs. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, serviceError: 3 } as const;
 
 /**
  * Parses the arguments; answers `--help`, `--version` and `--completion` on stdout.
@@ -80,10 +81,10 @@ export function parseArguments<T>(
     maxWidth: terminal && Math.max(NARROWEST, Deno.consoleSize().columns) || 100,
     termWidth: "auto",
     aboveError: "none",
-    stdout: (text) => console.log(text.replace(INTERNAL, "")),
+    stdout: (text) => print(text.replace(INTERNAL, "")),
     stderr: () => {},
     onError: (_code, error) => {
-      throw new UsageError(plainText(error));
+      throw new UsageError(plainText(error).replace(WHAT_IS_THERE, "$1: it cannot stand here"));
     },
   });
 }
@@ -110,7 +111,7 @@ export async function runProgram(name: string, program: () => Promise<number>): 
     return await program();
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    console.error(`${name}: ${error.message} (try ${name} --help)`);
+    tell(`${name}: ${error.message} (try ${name} --help)`);
     return EXIT.usage;
   }
 }

@@ -29,7 +29,15 @@ import type { LogLevel } from "@logtape/logtape";
 import { findSimilar } from "@optique/core/suggestion";
 import { choice, type ValueParser } from "@optique/core/valueparser";
 import * as v from "valibot";
-import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  LineCounter,
+  parseDocument,
+  type YAMLError,
+} from "yaml";
 import { kebabCase, type Settings, VALUES } from "./broker_options.ts";
 import { plainText, UsageError } from "./command_line.ts";
 import { readFile } from "./files.ts";
@@ -50,6 +58,12 @@ export interface Config {
   ignored: readonly string[];
 }
 
+/**
+ * How long a file may be, in bytes. A running broker reads it, too, and serves nobody meanwhile;
+ * the time that its parser takes grows with the square of the number of keys.
+ */
+const LONGEST = 65_536;
+
 /** What no configuration file says. */
 const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] };
 
@@ -63,6 +77,11 @@ const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] }
  */
 export function readConfig(path: string): Config {
   const bytes = readFile(path, "configuration file");
+  if (bytes.length > LONGEST) {
+    throw new UsageError(
+      `The configuration file "${path}" has ${bytes.length} bytes, expected at most ${LONGEST}`,
+    );
+  }
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -93,13 +112,7 @@ export function parseConfig(text: string, path: string): Config {
   };
   const [fault] = [...document.errors, ...document.warnings];
   if (fault !== undefined) {
-    const [key] = /^[^\s:]+/.exec(text.slice(fault.pos[0])) ?? [];
-    fail(
-      fault.pos[0],
-      fault.code === "DUPLICATE_KEY"
-        ? `${key}: The same option is set above already`
-        : fault.message.replace(/\s*\n\s*/g, " "),
-    );
+    fail(fault.pos[0], explain(fault, text));
   }
   const { contents } = document;
   if (contents === null || isScalar(contents) && contents.value === null) return NO_CONFIG;
@@ -122,8 +135,24 @@ export function parseConfig(text: string, path: string): Config {
   if (result.success) return assemble(result.output);
   const issue = result.issues[0];
   const [first, ...rest] = (issue.path ?? []).map((item) => String(item.key));
-  const keys = [spelled.get(first!) ?? first!, ...rest];
+  // One value may stand for a list of one, which has no places.
+  const inside = typeof values[first!] === "object" ? rest : [];
+  const keys = [spelled.get(first!) ?? first!, ...inside];
   return fail(offsetOf(document, keys), `${keys.join(".")}: ${describe(issue, keys)}`);
+}
+
+/** What is wrong with a text that is not what YAML can be here. */
+function explain({ code, message, pos: [start] }: YAMLError, text: string): string {
+  switch (code) {
+    case "DUPLICATE_KEY":
+      return `${/^[^\s:]+/.exec(text.slice(start))}: The same option is set above already`;
+    case "MULTIPLE_DOCS":
+      return "Expected one document, but a second begins here";
+    case "RESOURCE_EXHAUSTION":
+      return "Nested too deeply";
+    default:
+      return message.replace(/\s*\n\s*/g, " ");
+  }
 }
 
 /** Reads a value as the command line would. */

@@ -32,23 +32,24 @@ import type { DialectOption } from "../options.ts";
 import { Worker } from "../worker.ts";
 import {
   ANY_OPTIONS,
-  EXIT,
   parseArguments,
   type Program,
   runProgram,
   UsageError,
 } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { tellFailure } from "./failure.ts";
 import { requireFfi } from "./ffi.ts";
 import { asItIs, cliLogger, configureLogging } from "./logging.ts";
+import { print } from "./output.ts";
 import { printable } from "./printable.ts";
 import { stopSignal } from "./signals.ts";
 import {
+  brokerUrl,
   count,
   dialect,
   DIALECT_DESCRIPTION,
   duration,
-  endpoint,
   inSeconds,
   service,
 } from "./values.ts";
@@ -68,7 +69,7 @@ const PROGRAM: Program = {
 
 const COMMON = object({
   broker: optional(multiple(
-    option("-b", "--broker-url", "--broker_url", endpoint(), {
+    option("-b", "--broker-url", "--broker_url", brokerUrl(), {
       description: message`Where the broker is; repeated: others to turn to when it fails. \
 Default: tcp://127.0.0.1:5555.`,
     }),
@@ -248,9 +249,9 @@ async function runClient(
       left--;
       const reply = await client.request(service, sent);
       const paint = color ? `\x1b[3${isEqual(reply.frames, sent) ? 2 : 1}m` : "";
-      for (const frame of reply.frames) {
-        console.log(paint + printable(frame) + (color ? "\x1b[0m" : ""));
-      }
+      print(
+        ...reply.frames.map((frame) => paint + printable(frame) + (color ? "\x1b[0m" : "")),
+      );
       if (left > 0 && wait > 0) await pause(wait);
     }
   };

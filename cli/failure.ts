@@ -5,7 +5,8 @@
  */
 
 import { MdpError, ServiceError } from "../errors.ts";
-import { EXIT } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
+import { tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 
 /**
@@ -18,10 +19,10 @@ import { printableText } from "./printable.ts";
  */
 export function tellFailure(name: string, error: unknown): number {
   if (error instanceof ServiceError) {
-    console.error(`${error.code} ${printableText(error.message)}`);
+    tell(`${error.code} ${printableText(error.message)}`);
     return EXIT.serviceError;
   }
   if (!(error instanceof MdpError)) throw error;
-  console.error(`${name}: ${printableText(error.message)}`);
+  tell(`${name}: ${printableText(error.message)}`);
   return EXIT.failure;
 }

@@ -1,47 +1,108 @@
 /**
- * Where the programs' log can go beside stderr: stdout, and files.
+ * Where the programs' log can go: stderr, stdout, and files.
  *
  * @module
  */
 
-import { getConsoleSink, type Sink, type TextFormatter } from "@logtape/logtape";
+import { dirname } from "node:path";
+import type { LogRecord, Sink, TextFormatter } from "@logtape/logtape";
 import { UsageError } from "./command_line.ts";
 
+/** What bytes are written to. */
+type Writer = Pick<Deno.FsFile, "writeSync">;
+
 /** The sinks that are no files. */
-export const STREAMS = ["stderr", "stdout"] as const;
+const STREAMS = new Map<string, Writer>([["stderr", Deno.stderr], ["stdout", Deno.stdout]]);
+const NEWLINE = 10;
 
 /**
- * Opens a sink.
+ * Opens a sink. Where it cannot be written to any more, as when a disk is full, the program goes
+ * on without: the lines of then are lost, and once it can be, it has one that says how many.
  *
  * @param to `stderr`, `stdout`, or the path of a file, which is made if it is not there and
  * appended to if it is.
- * @param formatter The form of a record.
+ * @param formatter The form of a record: a line.
+ * @param complain Told when lines begin to be lost, and why.
  * @returns The sink; that of a file is closed when it is disposed of.
- * @throws {UsageError} If the file cannot be written: the message says why.
+ * @throws {UsageError} If the file cannot be opened: the message says why.
  */
-export function openSink(to: string, formatter: TextFormatter): Sink & Partial<Disposable> {
-  if (to === "stderr") return consoleSink("error", formatter);
-  if (to === "stdout") return consoleSink("info", formatter);
+export function openSink(
+  to: string,
+  formatter: TextFormatter,
+  complain: (record: LogRecord) => void,
+): Sink & Partial<Disposable> {
+  const stream = STREAMS.get(to);
+  if (stream !== undefined) return sinkOf(stream, to, formatter, complain);
   const file = openFile(to);
-  const utf8 = new TextEncoder();
-  const sink: Sink = (record) => {
-    const bytes = utf8.encode(formatter(record));
-    for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-  };
-  return Object.assign(sink, { [Symbol.dispose]: () => file.close() });
+  return Object.assign(sinkOf(file, `"${to}"`, formatter, complain), {
+    [Symbol.dispose]: () => file.close(),
+  });
 }
 
-/** The console's `error` writes to stderr, its `info` to stdout. */
-function consoleSink(method: "error" | "info", formatter: TextFormatter): Sink {
-  const levelMap = {
-    trace: method,
-    debug: method,
-    info: method,
-    warning: method,
-    error: method,
-    fatal: method,
+/**
+ * Looks whether a sink could be opened, as far as that can be told without making a file.
+ *
+ * @param to As for {@linkcode openSink}.
+ * @throws {UsageError} If it is a directory, or in one that is not there: the message says so.
+ */
+export function checkSink(to: string): void {
+  if (STREAMS.has(to)) return;
+  const parent = kindOf(dirname(to));
+  if (parent === "none" || parent === "file") throw unwritable(to, new Deno.errors.NotFound());
+  if (kindOf(to) === "directory") throw unwritable(to, new Deno.errors.IsADirectory());
+}
+
+/** What there is; `undefined` where that may not be looked at. */
+function kindOf(path: string): "directory" | "file" | "none" | undefined {
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return undefined;
+  try {
+    return Deno.statSync(path).isDirectory ? "directory" : "file";
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound ? "none" : undefined;
+  }
+}
+
+function sinkOf(
+  out: Writer,
+  name: string,
+  formatter: TextFormatter,
+  complain: (record: LogRecord) => void,
+): Sink {
+  const utf8 = new TextEncoder();
+  let lost = 0, isCut = false;
+  const write = (line: string): void => {
+    // What there was room for of a line is ended first, so that the next one is whole.
+    const bytes = utf8.encode(isCut ? `\n${line}` : line);
+    let at = 0;
+    try {
+      while (at < bytes.length) at += out.writeSync(bytes.subarray(at));
+    } finally {
+      if (at > 0) isCut = bytes[at - 1] !== NEWLINE;
+    }
   };
-  return getConsoleSink({ formatter, levelMap });
+  return (record) => {
+    try {
+      if (lost > 0) {
+        write(formatter(note(`${lost} ${lost === 1 ? "line is" : "lines are"} missing here`)));
+        lost = 0;
+      }
+      write(formatter(record));
+    } catch (error) {
+      if (lost++ === 0) complain(note(`Cannot write the log ${name}: ${why(error)}`));
+    }
+  };
+}
+
+/** A record that is the log's own. */
+function note(message: string): LogRecord {
+  return {
+    category: ["majortomo", "log"],
+    level: "error",
+    message: [message],
+    rawMessage: message,
+    timestamp: Date.now(),
+    properties: {},
+  };
 }
 
 function openFile(path: string): Deno.FsFile {
@@ -55,8 +116,12 @@ function openFile(path: string): Deno.FsFile {
   try {
     return Deno.openSync(path, { append: true, create: true });
   } catch (error) {
-    throw new UsageError(`Cannot write the log "${path}": ${why(error)}`);
+    throw unwritable(path, error);
   }
+}
+
+function unwritable(path: string, error: unknown): UsageError {
+  return new UsageError(`Cannot write the log "${path}": ${why(error)}`);
 }
 
 function why(error: unknown): string {

@@ -17,6 +17,7 @@ import {
   withFilter,
 } from "@logtape/logtape";
 import { openSink } from "./log_sinks.ts";
+import { tell } from "./output.ts";
 
 /** The forms of the log, by their name in the options. */
 export const LOG_FORMATS = ["text", "json"] as const;
@@ -75,15 +76,31 @@ export function asItIs(text: string): string {
 export const warmUpLogger: Logger = getLogger(WARM_UP.split("."));
 
 /**
- * Has the log go where the settings say from now on. Files are opened anew, so that one that was
- * moved away is let go of.
+ * Has the log go where the settings say from now on.
  *
  * @param name The program's name, before its own warnings and errors in text form.
  * @param settings What to log, and how.
  * @throws {UsageError} If a file cannot be written; then all stays as it was.
  */
 export function configureLogging(name: string, settings: LogSettings): void {
+  prepareLogging(name, settings)();
+}
+
+/**
+ * Opens what the log is to go to. Files are opened anew, so that one that was moved away is let go
+ * of.
+ *
+ * @param name As for {@linkcode configureLogging}.
+ * @param settings As there.
+ * @returns Has it go there, from when it is called.
+ * @throws {UsageError} If a file cannot be written.
+ */
+export function prepareLogging(name: string, settings: LogSettings): () => void {
   const sinks = openSinks(name, settings);
+  return () => switchTo(sinks, settings);
+}
+
+function switchTo(sinks: Record<string, Sink>, settings: LogSettings): void {
   const levels = new Map(Object.entries(settings.levels ?? {}));
   levels.set(CLI, "info").set("logtape.meta", "warning");
   const everywhere = { sinks: Object.keys(sinks), parentSinks: "override" as const };
@@ -105,10 +122,15 @@ export function configureLogging(name: string, settings: LogSettings): void {
 /** Opens all, or none. */
 function openSinks(name: string, settings: LogSettings): Record<string, Sink> {
   const opened: Record<string, Sink & Partial<Disposable>> = {};
+  const all: readonly LogSink[] = settings.sinks ?? [{ to: "stderr" }];
+  const formatterOf = ({ format = settings.format }: Partial<LogSink> = {}) =>
+    format === "json" ? json : text(name);
+  // What one of them cannot take any more is told on stderr, whether it is one of them or not.
+  const onStderr = formatterOf(all.find(({ to }) => to === "stderr"));
   try {
-    for (const { to, level, format } of settings.sinks ?? [{ to: "stderr" } as LogSink]) {
-      const formatter = (format ?? settings.format) === "json" ? json : text(name);
-      const sink = openSink(to, formatter);
+    for (const each of all) {
+      const { to, level } = each;
+      const sink = openSink(to, formatterOf(each), (record) => tell(onStderr(record).trimEnd()));
       opened[`${Object.keys(opened).length} ${to}`] = level === undefined
         ? sink
         : withFilter(sink, level);

@@ -29,7 +29,8 @@
 
 import { merge, or } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
-import { ANY_OPTIONS, EXIT, parseArguments, type Program, runProgram } from "./command_line.ts";
+import { ANY_OPTIONS, parseArguments, type Program, runProgram } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { tellFailure } from "./failure.ts";
 import { requireFfi } from "./ffi.ts";
 import { configureLogging } from "./logging.ts";

@@ -8,10 +8,11 @@ import { object, or } from "@optique/core/constructs";
 import { message, optionName } from "@optique/core/message";
 import { map, optional, withDefault } from "@optique/core/modifiers";
 import { command, constant, flag, option } from "@optique/core/primitives";
-import { EXIT, UsageError } from "./command_line.ts";
+import { UsageError } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { Load, mayStartThreads, type Result } from "./load.ts";
 import { brokers, type Common, examples, usage } from "./mdp_options.ts";
-import { bold, print, printJson } from "./output.ts";
+import { bold, print, printJson, tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { Progress } from "./progress.ts";
 import { stopSignal } from "./signals.ts";
@@ -142,7 +143,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
   else if (form === "csv") printCsv(figures(options, result));
   else printText(options, result);
   const { firstError } = result;
-  if (firstError !== undefined) console.error(`First failure: ${printableText(firstError)}`);
+  if (firstError !== undefined) tell(`First failure: ${printableText(firstError)}`);
   if (stop.exitCode !== undefined) return stop.exitCode;
   return result.errors === 0 ? EXIT.ok : EXIT.failure;
 }

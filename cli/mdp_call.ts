@@ -11,7 +11,8 @@ import { argument, command, constant, flag, option } from "@optique/core/primiti
 import { string } from "@optique/core/valueparser";
 import { MdpError, ServiceError } from "../errors.ts";
 import type { ReplyPart } from "../reply.ts";
-import { EXIT, UsageError } from "./command_line.ts";
+import { UsageError } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { readFile } from "./files.ts";
 import { type Common, connect, examples, usage } from "./mdp_options.ts";
 import { print, write } from "./output.ts";

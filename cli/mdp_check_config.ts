@@ -9,10 +9,12 @@ import { message } from "@optique/core/message";
 import { argument, command, constant } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
 import { merge } from "./broker_options.ts";
-import { EXIT, UsageError } from "./command_line.ts";
+import { UsageError } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { readConfig } from "./config.ts";
+import { checkSink } from "./log_sinks.ts";
 import { examples, JSON_FLAG, NAME, usage } from "./mdp_options.ts";
-import { print, printJson } from "./output.ts";
+import { print, printJson, tell } from "./output.ts";
 
 /** The command. */
 export const CHECK_CONFIG = command(
@@ -43,10 +45,11 @@ export function runCheckConfig({ path, json }: { path: string; json: boolean }):
   try {
     config = readConfig(path);
     merge({}, config.settings, path);
+    for (const { to } of config.logging.sinks ?? []) checkSink(to);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     // What was to be checked is wrong, and not how that was asked.
-    console.error(`${NAME}: ${error.message}`);
+    tell(`${NAME}: ${error.message}`);
     return EXIT.failure;
   }
   const { settings, logging, ignored } = config;
@@ -56,7 +59,7 @@ export function runCheckConfig({ path, json }: { path: string; json: boolean }):
   }
   print(`${path}: The broker can start with this`);
   if (ignored.length > 0) {
-    console.error(`${NAME}: ${path}: Ignored, as it is for Python only: ${ignored.join(", ")}`);
+    tell(`${NAME}: ${path}: Ignored, as it is for Python only: ${ignored.join(", ")}`);
   }
   return EXIT.ok;
 }

@@ -13,7 +13,7 @@ import type { Usage, UsageTerm } from "@optique/core/usage";
 import { Client } from "../client.ts";
 import type { DialectOption } from "../options.ts";
 import { ANY_OPTIONS, plainText, UsageError } from "./command_line.ts";
-import { dialect, DIALECT_DESCRIPTION, duration, endpoint } from "./values.ts";
+import { brokerUrl, dialect, DIALECT_DESCRIPTION, duration } from "./values.ts";
 
 /** The program's name. */
 export const NAME = "mdp";
@@ -38,7 +38,7 @@ export const COMMON = group(
   "Common options",
   object({
     broker: optional(multiple(
-      option("-b", "--broker-url", endpoint(), {
+      option("-b", "--broker-url", brokerUrl(), {
         description: message`Where the broker is; repeated: others to turn to when it fails. \
 Default: what ${envVar(VARIABLE)} names, else tcp://127.0.0.1:5555.`,
       }),
@@ -96,7 +96,7 @@ export function brokers({ broker }: Common): readonly string[] | undefined {
   if (Deno.permissions.querySync(query).state !== "granted") return undefined;
   const named = (Deno.env.get(VARIABLE) ?? "").split(/[\s,]+/).filter((name) => name !== "");
   for (const name of named) {
-    const result = endpoint().parse(name);
+    const result = brokerUrl().parse(name);
     if (!result.success) throw new UsageError(`${VARIABLE}: ${plainText(result.error)}`);
   }
   return named.length === 0 ? undefined : named;

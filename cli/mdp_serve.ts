@@ -11,9 +11,11 @@ import { argument, command, constant, flag, option } from "@optique/core/primiti
 import { string } from "@optique/core/valueparser";
 import { DEFAULT_ENDPOINT } from "../options.ts";
 import { type RequestHandler, Worker } from "../worker.ts";
-import { EXIT, UsageError } from "./command_line.ts";
+import { UsageError } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { asItIs, cliLogger } from "./logging.ts";
 import { brokers, type Common, examples, usage } from "./mdp_options.ts";
+import { tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { mayRunShell, outputOf, partsOf } from "./shell.ts";
 import { stopSignal } from "./signals.ts";
@@ -156,7 +158,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   try {
     await worker.serve(verbose ? told(handler) : handler, {
       signal: stop.signal,
-      onError: verbose ? (error) => console.error(`Failed: ${describe(error)}`) : undefined,
+      onError: verbose ? (error) => tell(`Failed: ${describe(error)}`) : undefined,
     });
   } finally {
     clearTimeout(patience);
@@ -181,7 +183,7 @@ function told(handler: RequestHandler): RequestHandler {
   return (request) => {
     const { frames } = request;
     const bytes = frames.reduce((sum, { length }) => sum + length, 0);
-    console.error(
+    tell(
       `Request: ${frames.length === 1 ? "1 frame" : `${frames.length} frames`}, ${bytes} bytes`,
     );
     return handler(request);

@@ -11,11 +11,11 @@ import { optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import type { PingAnswer, ServiceStats, WorkerStats } from "../broker.ts";
 import { DEFAULT_ENDPOINT } from "../options.ts";
-import { EXIT } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 import { quantile } from "./histogram.ts";
 import { ask, UnknownQuestionError } from "./mdp_ask.ts";
 import { brokers, type Common, connect, examples, JSON_FLAG, NAME, usage } from "./mdp_options.ts";
-import { bold, print, printJson } from "./output.ts";
+import { bold, print, printJson, tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { type Column, table } from "./table.ts";
 import { NONE, showAge, showBytes, showCount, showTime } from "./units.ts";
@@ -286,7 +286,7 @@ function show<T>(
 function missing(service: string, isWaitedFor = false): number {
   const what = isWaitedFor ? "No worker serves" : "There is no service";
   const why = isWaitedFor ? ", and requests wait for it" : "";
-  console.error(`${NAME}: ${what} "${printableText(service)}"${why}`);
+  tell(`${NAME}: ${what} "${printableText(service)}"${why}`);
   return EXIT.failure;
 }
 

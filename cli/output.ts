@@ -1,11 +1,11 @@
 /**
  * What the programs print: whole, in the order in which it is printed, and only as long as there
- * is someone who reads it.
+ * is someone who reads it; and what they tell beside it.
  *
  * @module
  */
 
-import { EXIT } from "./command_line.ts";
+import { EXIT } from "./exit_codes.ts";
 
 const UTF8 = new TextEncoder();
 
@@ -16,11 +16,11 @@ const UTF8 = new TextEncoder();
  */
 export function write(bytes: Uint8Array): void {
   try {
-    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+    writeAll(Deno.stdout, bytes);
   } catch (error) {
     // As with `head`, which has seen enough: nothing is wrong that would have to be told.
     if (!(error instanceof Deno.errors.BrokenPipe)) {
-      console.error(`Cannot write to stdout: ${error instanceof Error ? error.message : error}`);
+      tell(`Cannot write to stdout: ${error instanceof Error ? error.message : error}`);
     }
     Deno.exit(EXIT.failure);
   }
@@ -33,6 +33,24 @@ export function write(bytes: Uint8Array): void {
  */
 export function print(...lines: string[]): void {
   write(UTF8.encode(lines.map((line) => `${line}\n`).join("")));
+}
+
+/**
+ * Tells something on stderr. Where that cannot be written to there is nobody to tell, and nothing
+ * happens.
+ *
+ * @param line The line, without line break.
+ */
+export function tell(line: string): void {
+  try {
+    writeAll(Deno.stderr, UTF8.encode(`${line}\n`));
+  } catch {
+    // See above.
+  }
+}
+
+function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
 }
 
 /**

@@ -55,7 +55,7 @@ export interface Started {
 export class Reloader {
   readonly #broker: Broker;
   readonly #started: Started;
-  readonly #configureLogging: (config: Config) => void;
+  readonly #prepareLogging: (config: Config) => () => void;
   /** What holds now. */
   #settings: Settings;
   /** What the file said last. */
@@ -64,12 +64,13 @@ export class Reloader {
   /**
    * @param broker The broker.
    * @param started What it was started with.
-   * @param configureLogging Has it log as a file says. Throws `UsageError` if it cannot.
+   * @param prepareLogging Opens what a file says that it is to log to, and gives what has it log
+   * there. Throws `UsageError` if it cannot.
    */
-  constructor(broker: Broker, started: Started, configureLogging: (config: Config) => void) {
+  constructor(broker: Broker, started: Started, prepareLogging: (config: Config) => () => void) {
     this.#broker = broker;
     this.#started = started;
-    this.#configureLogging = configureLogging;
+    this.#prepareLogging = prepareLogging;
     this.#settings = started.settings;
     this.#config = started.config;
   }
@@ -109,11 +110,12 @@ export class Reloader {
       isOther(before[name], after[name]);
     const live = LIVE.filter(differs), refused = FIXED.filter(differs);
     const changed = [...live, ...this.#loggingChanges(settings, config)].map(kebabCase);
+    const switchLog = this.#prepareLogging(config);
     if (isOther(this.#config.logging.sinks, config.logging.sinks)) {
       // For whoever reads where it went until now.
       cliLogger.info("Reading {path} again: the log goes where that says from now on", { path });
     }
-    this.#configureLogging(config);
+    switchLog();
     this.#broker.reconfigure(Object.fromEntries(live.map((name) => [name, after[name]])));
     const kept = Object.fromEntries(FIXED.map((name) => [name, this.#settings[name]]));
     this.#settings = { ...settings, ...kept };

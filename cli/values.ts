@@ -10,8 +10,15 @@ import type { NonEmptyString } from "@optique/core/nonempty";
 import { choice, fileSize, integer, string, type ValueParser } from "@optique/core/valueparser";
 import { DURATION_FORMS, parseDuration } from "../durations.ts";
 import { isOrigin } from "../http/origins.ts";
-import { DEFAULT_ENDPOINT, type DialectOption, resolveBrokerOptions } from "../options.ts";
+import {
+  DEFAULT_ENDPOINT,
+  type DialectOption,
+  resolveBrokerOptions,
+  resolveClientOptions,
+} from "../options.ts";
 
+/** The largest number that there is here. */
+const MOST = String(Number.MAX_SAFE_INTEGER);
 /** What a timer can hold, in ms. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -69,7 +76,9 @@ export function byteSize(least: number): ValueParser<"sync", number> {
     defaultUnit: "B",
     errors: {
       invalidFormat: (input) =>
-        message`Expected bytes such as 65536, 64KiB or 10MB, but got ${input}.`,
+        isHuge(input)
+          ? message`Expected at most ${text(MOST)} bytes, but got ${input}.`
+          : message`Expected bytes such as 65536, 64KiB or 10MB, but got ${input}.`,
     },
   });
   return {
@@ -85,6 +94,13 @@ export function byteSize(least: number): ValueParser<"sync", number> {
   };
 }
 
+/** Whether it is a number of bytes, and one beyond all numbers. */
+function isHuge(input: string): boolean {
+  const [, digits, unit = ""] = /^\s*(\d+(?:\.\d+)?)\s*(?:([KMGTPE])i?)?B?\s*$/i.exec(input) ?? [];
+  const power = " KMGTPE".indexOf(unit.toUpperCase() || " ");
+  return digits !== undefined && Number(digits) * 1_000 ** power > Number.MAX_SAFE_INTEGER;
+}
+
 /**
  * A whole number.
  *
@@ -93,22 +109,31 @@ export function byteSize(least: number): ValueParser<"sync", number> {
  * @returns A parser of whole numbers.
  */
 export function count(least: number, most?: number): ValueParser<"sync", number> {
-  return integer({ metavar: "NUMBER", min: least, max: most });
+  return integer({
+    metavar: "NUMBER",
+    min: least,
+    max: most,
+    errors: {
+      unsafeInteger: (input) =>
+        message`Expected a number from ${text(String(least))} to ${text(MOST)}, but got ${input}.`,
+    },
+  });
 }
 
 /**
  * Where to listen or connect: whatever the library takes.
  *
+ * @param resolve Has the library look at it.
  * @returns A parser of endpoints.
  */
-export function endpoint(): ValueParser<"sync", string> {
+function endpoint(resolve: (input: string) => unknown): ValueParser<"sync", string> {
   return {
     mode: "sync",
     metavar: "URL",
     placeholder: DEFAULT_ENDPOINT,
     parse(input) {
       try {
-        resolveBrokerOptions({ bind: input });
+        resolve(input);
       } catch {
         return {
           success: false,
@@ -120,6 +145,24 @@ ipc:///run/majortomo.sock, but got ${input}.`,
     },
     format: (value) => value,
   };
+}
+
+/**
+ * Where to listen.
+ *
+ * @returns A parser of endpoints.
+ */
+export function bindUrl(): ValueParser<"sync", string> {
+  return endpoint((bind) => resolveBrokerOptions({ bind }));
+}
+
+/**
+ * Where to connect.
+ *
+ * @returns A parser of endpoints.
+ */
+export function brokerUrl(): ValueParser<"sync", string> {
+  return endpoint((broker) => resolveClientOptions({ broker }));
 }
 
 /** What the option for a dialect says of itself. */

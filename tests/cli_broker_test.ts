@@ -248,6 +248,19 @@ ipc:///run/majortomo.sock, but got "127.0.0.1:5555"',
     ["--max-queue-bytes", "64k"],
     '`--max-queue-bytes`: Expected bytes such as 65536, 64KiB or 10MB, but got "64k"',
   ],
+  [
+    ["-b", "tcp://127.0.0.1"],
+    '`-b`/`--bind-url`: Expected an endpoint such as tcp://127.0.0.1:5555 or \
+ipc:///run/majortomo.sock, but got "tcp://127.0.0.1"',
+  ],
+  [
+    ["--max-queue-bytes", "9999PiB"],
+    '`--max-queue-bytes`: Expected at most 9007199254740991 bytes, but got "9999PiB"',
+  ],
+  [
+    ["--max-queue", "99999999999999999999"],
+    '`--max-queue`: Expected a number from 0 to 9007199254740991, but got "99999999999999999999"',
+  ],
   [["--max-message-size", "0"], '`--max-message-size`: Expected at least 1 bytes, but got "0"'],
   [
     ["--max-attempts", "0"],

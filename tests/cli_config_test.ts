@@ -178,6 +178,13 @@ max-client-queue-bytes, max-message-size, drain, http, gateway, gateway-origin, 
     'x.yaml:1: bind-url.1: Expected an endpoint such as tcp://127.0.0.1:5555 or \
 ipc:///run/majortomo.sock, but got "5555"',
   ],
+  [
+    "bind-url: tcp://127.0.0.1",
+    'x.yaml:1: bind-url: Expected an endpoint such as tcp://127.0.0.1:5555 or \
+ipc:///run/majortomo.sock, but got "tcp://127.0.0.1"',
+  ],
+  ["drain: 1\n---\ndrain: 2\n", "x.yaml:2: Expected one document, but a second begins here"],
+  [`drain: ${"[".repeat(20_000)}`, "x.yaml:1: Nested too deeply"],
   ["bind-url: []", "x.yaml:1: bind-url: Expected at least one endpoint, but got an empty list"],
   [
     "drain:",
@@ -234,7 +241,7 @@ end with a ]",
 
 Deno.test("`parseConfig` names the file, line, key and value when something is wrong", async (t) => {
   for (const [text, message] of WRONG) {
-    await t.step(text.replaceAll("\n", "⏎"), () => {
+    await t.step(text.replaceAll("\n", "⏎").slice(0, 80), () => {
       assert.throws(() => parseConfig(text, "x.yaml"), (error) => {
         assert.ok(error instanceof UsageError);
         assert.equal(error.message, message);

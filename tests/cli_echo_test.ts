@@ -3,7 +3,7 @@ import type { WorkersAnswer } from "../broker.ts";
 import { Client } from "../client.ts";
 import { startBroker as startLibraryBroker } from "../testing.ts";
 import { Worker } from "../worker.ts";
-import { run, start, startBroker } from "./cli.ts";
+import { Program, run, start, startBroker } from "./cli.ts";
 import { assertFrames, RawSocket } from "./raw.ts";
 
 const ECHO = "cli/echo.ts";
@@ -225,6 +225,19 @@ Deno.test("`echo` client exits with 3 and prints code and message when the servi
     stdout: [],
     stderr: ["418 I am a teapot\\x1b"],
   });
+});
+
+Deno.test("`echo` client ends when nobody reads its replies any more", async () => {
+  const { broker, endpoint } = await startBroker();
+  await using _ = broker;
+  await using _worker = start(ECHO, ["-b", endpoint, "worker"]);
+  const client = `"$0" run -q --allow-ffi ${ECHO} -b ${endpoint} client -m x -d 0 -r 1000000`;
+  await using program = new Program("bash", [
+    "-c",
+    `${client} | head -n 1; exit \${PIPESTATUS[0]}`,
+    Deno.execPath(),
+  ], { NO_COLOR: "1" });
+  assert.deepEqual(await program.ended(), { code: 1, stdout: ["x"], stderr: [] });
 });
 
 /** Arguments that are wrong, and what is said of them. */

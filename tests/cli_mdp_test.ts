@@ -20,6 +20,13 @@ const WRONG: readonly [args: string[], line: string][] = [
     '`-b`/`--broker-url`: Expected an endpoint such as tcp://127.0.0.1:5555 or \
 ipc:///run/majortomo.sock, but got "localhost"',
   ],
+  [
+    ["ping", "-b", "tcp://*:5555"],
+    '`-b`/`--broker-url`: Expected an endpoint such as tcp://127.0.0.1:5555 or \
+ipc:///run/majortomo.sock, but got "tcp://*:5555"',
+  ],
+  [["services", "--raw"], 'Unexpected option or argument: "--raw": it cannot stand here'],
+  [["call", "x", "--rew"], 'Unexpected option or argument: "--rew". Did you mean `--raw`?'],
   [["call", "x", "--raw", "--json"], '"--raw" and "--json" cannot be used together'],
   [["call", "x", "y", "--file", "z"], '--file "z" and the body "y" exclude each other'],
   [
@@ -362,6 +369,26 @@ Deno.test("`mdp` says in a line that stdout cannot be written to", async () => {
   assert.deepEqual(stderr, ["Cannot write to stdout: No space left on device (os error 28)"]);
 });
 
+Deno.test("`mdp` prints no help where stdout cannot be written to, and says so", async () => {
+  const command = `exec "$0" run -A cli/mdp.ts --help > /dev/full`;
+  await using program = new Program("sh", ["-c", command, Deno.execPath()], { NO_COLOR: "1" });
+  const { code, stderr } = await program.ended();
+  assert.equal(code, 1);
+  assert.deepEqual(stderr, ["Cannot write to stdout: No space left on device (os error 28)"]);
+});
+
+Deno.test("`mdp serve --verbose` answers when what it tells cannot be written", async () => {
+  await using stage = await MdpStage.start();
+  const command =
+    `exec "$0" run -A cli/mdp.ts serve told --echo -V -b ${stage.endpoint} 2>/dev/full`;
+  await using _ = new Program("sh", ["-c", command, Deno.execPath()]);
+  assert.deepEqual(await stage.run(["call", "told", "hello"]), {
+    code: 0,
+    stdout: ["hello"],
+    stderr: [],
+  });
+});
+
 Deno.test("`mdp serve --command` takes megabytes both ways, and a command that reads nothing", async () => {
   await using stage = await MdpStage.start();
   await stage.serve("count", "--command", "wc -c");
@@ -481,6 +508,18 @@ Deno.test("`mdp check-config` tells a file that the broker can start with from o
     assert.deepEqual(await check("# fine\ndrain: soon\n"), [1, [], [
       'mdp: ./broker.yaml:2: drain: Expected seconds such as 2.5, or a number with its unit such \
 as 500ms, 3s, 2m or 1h, but got "soon"',
+    ]]);
+    assert.deepEqual(await check("logging: { sinks: new.log }\n"), [0, [
+      "./broker.yaml: The broker can start with this",
+    ], []]);
+    assert.deepEqual(await check(`logging: { sinks: [stderr, ${folder}/none/x.log] }\n`), [1, [], [
+      'mdp: Cannot write the log "./none/x.log": There is no such directory',
+    ]]);
+    assert.deepEqual(await check(`logging: { sinks: { to: ${folder} } }\n`), [1, [], [
+      'mdp: Cannot write the log ".": It is a directory',
+    ]]);
+    assert.deepEqual(await check("#".repeat(65_537)), [1, [], [
+      'mdp: The configuration file "./broker.yaml" has 65537 bytes, expected at most 65536',
     ]]);
     assert.deepEqual(await check("heartbeat-timeout: 3\n"), [1, [], [
       "mdp: --heartbeat-timeout 3 (in ./broker.yaml) must be a multiple of --heartbeat-interval \

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { start } from "./cli.ts";
+import { Program, start } from "./cli.ts";
 import { RawSocket } from "./raw.ts";
 
 const BROKER = "cli/broker.ts";
@@ -235,4 +235,64 @@ Deno.test("`broker` exits with 2 when it cannot write its log", async () => {
     `majortomo-broker: Cannot write the log "${missing}": There is no such directory ` +
     "(try majortomo-broker --help)",
   ]);
+});
+
+Deno.test({
+  name:
+    "`broker` logs where it did until SIGHUP when it cannot write the new log, and does not say otherwise",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    await reloaded.start("");
+    const missing = reloaded.file("missing/broker.log");
+    await reloaded.reload(`bind-url: tcp://127.0.0.1:*\nlogging: { sinks: ${missing} }\n`);
+    assert.equal(
+      (await reloaded.broker.stderr(/./)).input,
+      "majortomo-broker: The configuration stays as it was: Cannot write the log " +
+        `"${missing}": There is no such directory`,
+    );
+    await reloaded.reload("bind-url: tcp://127.0.0.1:*\n");
+    assert.match((await reloaded.broker.stderr(/./)).input, /again: nothing changed$/);
+  },
+});
+
+Deno.test({
+  name: "`broker` says once that its log cannot be written, and in the log what is missing there",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    const log = reloaded.file("broker.log"), limit = 65_536;
+    await Deno.writeTextFile(reloaded.path, `logging: { level: info, sinks: ${log} }\n`);
+    // There is room for a bit of a line.
+    await Deno.writeTextFile(log, `${"x".repeat(limit - 6)}\n`);
+    const command =
+      `trap '' XFSZ; ulimit -f ${limit / 1_024}; exec "$0" run -A --no-code-cache ${BROKER} ` +
+      `-c ${reloaded.path} -b tcp://127.0.0.1:* -b ipc://${reloaded.file("socket")}`;
+    await using broker = new Program("bash", ["-c", command, Deno.execPath()], { NO_COLOR: "1" });
+    assert.match(
+      (await broker.stderr(/./)).input,
+      /^\S+ \[ERROR\] majortomo\.log: Cannot write the log "\S+": File too large \(os error 27\)$/,
+    );
+    const endpoint = `ipc://${reloaded.file("socket")}`;
+    await using client = RawSocket.dealer(endpoint);
+    const join = async (service: string) => {
+      await using worker = RawSocket.dealer(endpoint);
+      worker.send("MDPW02", [1], service);
+      for (let there = ""; there !== "200";) {
+        client.send("MDPC02", [1], "mmi.service", service);
+        there = new TextDecoder().decode((await client.receive()).at(-1));
+      }
+    };
+    await join("lost");
+    // As an operator makes room.
+    await Deno.truncate(log);
+    await join("kept");
+    broker.kill("SIGTERM");
+    assert.equal((await broker.ended()).stderr.length, 1, "told once");
+    const [cut, missing, ...rest] = (await Deno.readTextFile(log)).split("\n");
+    assert.equal(cut, "", "what was there of a line is ended");
+    assert.match(missing!, / \[ERROR\] majortomo\.log: [3-9] lines are missing here$/);
+    assert.ok(rest.some((line) => / joined service "kept"$/.test(line)), rest.join("\n"));
+    assert.ok(!rest.some((line) => /"lost"$/.test(line)), "of which one is this");
+  },
 });

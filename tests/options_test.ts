@@ -94,8 +94,9 @@ Deno.test("`resolve…Options` takes what is given", () => {
   assert.deepEqual(broker({ bind: "ipc:///run/mdp" }).bind, ["ipc:///run/mdp"]);
   const several = ["tcp://*:5555", "tcp://[::1]:*", "ipc://@abstract"];
   assert.deepEqual(broker({ bind: several }).bind, several);
-  assert.deepEqual(client({ broker: several }).brokers, several);
-  assert.deepEqual(worker({ broker: several }).brokers, several);
+  const others = ["tcp://eth0:0;host:5555", "tcp://[::1]:1", "ipc:///run/mdp", "inproc://x"];
+  assert.deepEqual(client({ broker: others }).brokers, others);
+  assert.deepEqual(worker({ broker: others }).brokers, others);
   assert.equal(client({ dialect: "majortomo" }).dialect, MAJORTOMO);
   assert.equal(worker({ dialect: "rfc" }).dialect, RFC);
   assert.equal(client({ timeout: 0 }).timeout, 0);
@@ -148,6 +149,12 @@ const WRONG: Wrong[] = [
     "TypeError",
     endpointMessage("broker", '"tcp://a\\u0000b:1"'),
   ],
+  ...["tcp://a", "tcp://*", "tcp://a:", "tcp://:1", "tcp://*:1x", "tcp://a:-1", "tcp://a: 1"].map((
+    bind,
+  ): Wrong => [broker, { bind }, "TypeError", endpointMessage("bind", JSON.stringify(bind))]),
+  ...["tcp://a", "tcp://*:1", "tcp://a:*", "tcp://a:0", "tcp://a:1x"].map((
+    url,
+  ): Wrong => [client, { broker: url }, "TypeError", endpointMessage("broker", `"${url}"`)]),
   [broker, { bind: [] }, "TypeError", "bind names at least one endpoint, got none"],
   [client, { broker: [] }, "TypeError", "broker names at least one endpoint, got none"],
   [

@@ -16,13 +16,8 @@ import { message } from "@optique/core/message";
 import { withDefault } from "@optique/core/modifiers";
 import { flag, option } from "@optique/core/primitives";
 import { integer } from "@optique/core/valueparser";
-import {
-  ANY_OPTIONS,
-  EXIT,
-  parseArguments,
-  type Program,
-  runProgram,
-} from "../../cli/command_line.ts";
+import { ANY_OPTIONS, parseArguments, type Program, runProgram } from "../../cli/command_line.ts";
+import { EXIT } from "../../cli/exit_codes.ts";
 import { anySeed } from "../random.ts";
 import { Child } from "./child.ts";
 import { type Kept, measureFlood, median } from "./flood.ts";

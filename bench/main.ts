@@ -8,7 +8,7 @@
 
 import { runProgram, UsageError } from "../cli/command_line.ts";
 import { EXIT } from "../cli/exit_codes.ts";
-import { print, printJson } from "../cli/output.ts";
+import { print, printJson, tell } from "../cli/output.ts";
 import { Progress } from "../cli/progress.ts";
 import { stopSignal } from "../cli/signals.ts";
 import type { DialectName } from "../codec.ts";
@@ -16,6 +16,7 @@ import { type Contest, hold, type Outcome, type Side } from "./contest.ts";
 import { NAME, type Options, parseOptions } from "./options.ts";
 import { find, natsContests } from "./peers.ts";
 import { writePlots } from "./plot.ts";
+import { BenchError } from "./process.ts";
 import { heading, report, rows } from "./report.ts";
 import { SHAPES } from "./shapes.ts";
 import type { Shape } from "./shape.ts";
@@ -32,28 +33,39 @@ export function main(args: readonly string[]): Promise<number> {
     const options = parseOptions(args);
     if (options === undefined) return EXIT.ok;
     if (Deno.build.os !== "linux") {
-      console.error(`${NAME}: The bench needs Linux: it reads CPU and memory from /proc`);
+      tell(`${NAME}: The bench needs Linux: it reads CPU and memory from /proc`);
       return EXIT.failure;
     }
     if (options.plot !== undefined) await checkFolder(options.plot);
     const { contests, skipped } = chosen(options);
-    for (const line of skipped) console.error(`${NAME}: ${line}`);
+    for (const line of skipped) tell(`${NAME}: ${line}`);
     using stop = stopSignal();
     try {
       const outcomes = await measure(contests, options, stop.signal);
       if (options.json) printJson(report(outcomes, options, skipped));
-      if (options.plot !== undefined) {
-        const paths = writePlots(options.plot, outcomes);
-        // As the checks of the project want files to be.
-        await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", ...paths] }).output();
-        for (const path of paths) console.error(`Wrote ${path}`);
-      }
+      if (options.plot !== undefined) await plot(options.plot, outcomes);
       return outcomes.some(({ failures }) => failures.length > 0) ? EXIT.failure : EXIT.ok;
     } catch (error) {
       if (stop.signal.aborted) return stop.exitCode!;
-      throw error;
+      if (!(error instanceof BenchError)) throw error;
+      tell(`${NAME}: ${error.message}`);
+      return EXIT.failure;
     }
   });
+}
+
+async function plot(folder: string, outcomes: readonly Outcome[]): Promise<void> {
+  let paths;
+  try {
+    paths = writePlots(folder, outcomes);
+  } catch (error) {
+    // It could be written to before anything was measured.
+    const why = error instanceof Error ? error.message : String(error);
+    throw new BenchError(`Cannot write the plots to "${folder}": ${why}`);
+  }
+  // As the checks of the project want files to be.
+  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", ...paths] }).output();
+  for (const path of paths) tell(`Wrote ${path}`);
 }
 
 /** Before anything is measured: that takes long. */

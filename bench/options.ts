@@ -4,6 +4,7 @@
  * @module
  */
 
+import { resolve } from "node:path";
 import { object } from "@optique/core/constructs";
 import { lineBreak, type Message, message, text } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
@@ -111,7 +112,9 @@ Default: rfc and multiplexed, where they differ.`,
     1_000_000,
   ),
   broker: optional(option("--broker", command(), {
-    description: message`Measure the broker that this starts; {url} is where it is to listen. \
+    description:
+      message`Measure the broker that this starts and that stays in the foreground; {url} is where it is to \
+listen. \
 Default: the one of this checkout.`,
   })),
   against: optional(option("--against", command(), {
@@ -124,10 +127,14 @@ measured only where they are named.`,
     }),
     false,
   ),
-  plot: optional(option("--plot", string({ metavar: "FOLDER" }), {
-    description: message`Measure how cost grows and write plots to this folder. Other shapes are \
+  plot: optional(map(
+    option("--plot", string({ metavar: "FOLDER" }), {
+      description: message`Measure how cost grows and write plots to this folder. Other shapes are \
 measured only where they are named.`,
-  })),
+    }),
+    // A task runs where deno.json is, and INIT_CWD is where it was started.
+    (folder) => resolve(Deno.env.get("INIT_CWD") ?? ".", folder),
+  )),
   json: JSON_FLAG,
 });
 

@@ -297,6 +297,18 @@ for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   });
 }
 
+Deno.test("bench: a folder for plots is meant from where the task was started", () => {
+  const before = Deno.env.get("INIT_CWD");
+  Deno.env.set("INIT_CWD", "/where/it/was");
+  try {
+    assert.equal(parseOptions(["--plot", "plots"])?.plot, "/where/it/was/plots");
+    assert.equal(parseOptions(["--plot", "/plots"])?.plot, "/plots");
+  } finally {
+    if (before === undefined) Deno.env.delete("INIT_CWD");
+    else Deno.env.set("INIT_CWD", before);
+  }
+});
+
 Deno.test("bench: wrong options are told in a line", async () => {
   const { code, stdout, stderr } = await bench("--plot", "/no/such/folder");
   assert.deepEqual([code, stdout], [2, []]);

@@ -34,6 +34,7 @@ import { EXIT } from "./exit_codes.ts";
 import { requireFfi } from "./ffi.ts";
 import { serveHttp } from "./http.ts";
 import { asItIs, cliLogger, type LogSettings, prepareLogging } from "./logging.ts";
+import { releaseMemory } from "./resident.ts";
 import { stopSignal } from "./signals.ts";
 import { warmUp } from "./warm_up.ts";
 
@@ -215,7 +216,7 @@ export function main(args: readonly string[]): Promise<number> {
         asItIs(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`),
       );
     }
-    await Promise.all([broker.run(stop), warmUp(stop.signal)]);
+    await Promise.all([broker.run(stop), warmUp(stop.signal).then(releaseMemory)]);
     await http?.close();
     return EXIT.ok;
   });

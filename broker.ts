@@ -51,6 +51,7 @@ import { type ProtocolErrorKind, StateError } from "./errors.ts";
 import { binaryName } from "./names.ts";
 import {
   type BrokerOptions,
+  checkOptions,
   checkSignal,
   type LiveBrokerOptions,
   resolveBrokerOptions,
@@ -278,10 +279,14 @@ export class Broker {
    *
    * @param options See {@linkcode RunOptions}.
    * @returns A promise of the orderly end.
+   * @throws {TypeError} If an option is of the wrong type.
    * @throws {ZmqError} If an endpoint cannot be bound.
    * @throws {StateError} If it runs already, or is closed.
    */
-  async run({ signal }: RunOptions = {}): Promise<void> {
+  async run(options: RunOptions = {}): Promise<void> {
+    checkOptions("The options of run()", options);
+    const { signal } = options;
+    checkSignal(signal);
     if (this.#closing !== undefined) throw new StateError("The broker is closed");
     if (this.#running) throw new StateError("The broker is already running");
     if (this.#socket === undefined) this.bind();
@@ -302,9 +307,14 @@ export class Broker {
    * by then, or lingered enough, and its endpoints are free.
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
-  close({ drain }: CloseOptions = {}): Promise<void> {
+  close(options: CloseOptions = {}): Promise<void> {
+    let drain: number;
     try {
-      drain = resolveDrain(drain, this.#closing === undefined ? this.#options.drain : Infinity);
+      checkOptions("The options of close()", options);
+      drain = resolveDrain(
+        options.drain,
+        this.#closing === undefined ? this.#options.drain : Infinity,
+      );
     } catch (error) {
       return Promise.reject(error);
     }
@@ -435,6 +445,7 @@ export class Broker {
    * ```
    */
   events(options: EventsOptions = {}): EventStream {
+    checkOptions("The options of events()", options);
     checkSignal(options.signal);
     checkTypes(options);
     return this.#events.stream({ ...options, buffer: resolveBuffer(options.buffer) });

@@ -17,6 +17,8 @@ import {
   backoffPause,
   type Body,
   bodyFrames,
+  checkFlag,
+  checkOptions,
   checkSignal,
   headerFrame,
   type RequestOptions,
@@ -91,10 +93,10 @@ export class Calls {
     body: Body | undefined,
     options: RequestOptions = NO_OPTIONS,
   ): Call {
-    if (typeof options !== "object" || options === null) {
-      throw new TypeError(`The options of a request are an object, got ${Deno.inspect(options)}`);
-    }
+    checkOptions("The options of a request", options);
     checkSignal(options.signal);
+    checkFlag("noWait", options.noWait);
+    checkFlag("once", options.once);
     const request: Outgoing = {
       service: serviceName(service),
       body: bodyFrames(body),

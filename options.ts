@@ -332,6 +332,7 @@ const MIB = 2 ** 20;
  * @throws {TypeError} For a value of the wrong type, {@linkcode RangeError} for one out of range.
  */
 export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBrokerOptions {
+  checkOptions("A broker's options", options);
   return {
     bind: endpoints("bind", options.bind),
     ...heartbeats(options),
@@ -361,9 +362,7 @@ export function resolveChangedOptions(
   before: ResolvedBrokerOptions,
   changes: LiveBrokerOptions,
 ): ResolvedBrokerOptions {
-  if (typeof changes !== "object" || changes === null) {
-    throw new TypeError(`A broker's options are an object, got ${show(changes)}`);
-  }
+  checkOptions("A broker's options", changes);
   for (const name of FIXED) {
     if ((changes as BrokerOptions)[name] === undefined) continue;
     throw new TypeError(
@@ -418,6 +417,7 @@ export function resolveRequestOptions(
 
 /** The same for a worker's options. */
 export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOptions {
+  checkOptions("A worker's options", options);
   return {
     brokers: endpoints("broker", options.broker),
     service: servedName(options.service),
@@ -547,13 +547,43 @@ export function bodyFrames(body: Body | undefined): Uint8Array[] {
   if (body instanceof Uint8Array) return [body];
   const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
   if (frames.length === 0) return [new Uint8Array(0)];
-  return frames.length === 1 ? [bodyFrame(frames[0])] : frames.map(bodyFrame);
+  if (frames.length === 1) return [bodyFrame(frames[0])];
+  const all: Uint8Array[] = [];
+  // Not map: that leaves holes out, and a message would end in the middle.
+  for (const frame of frames) all.push(bodyFrame(frame));
+  return all;
 }
 
 function bodyFrame(frame: unknown): Uint8Array {
   if (typeof frame === "string") return new TextEncoder().encode(frame);
   if (frame instanceof Uint8Array) return frame;
   throw new TypeError(`A body is a string, a Uint8Array or a list of those, got ${show(frame)}`);
+}
+
+/**
+ * Whether what is given can be options. A signal alone, or a list of endpoints, is an object, too,
+ * and has none of them.
+ *
+ * @param whose Whose they are, for the message.
+ * @param options What is given.
+ * @throws {TypeError} If not.
+ */
+export function checkOptions(whose: string, options: unknown): void {
+  if (
+    typeof options === "object" && options !== null && !Array.isArray(options) &&
+    !(options instanceof AbortSignal)
+  ) return;
+  throw new TypeError(`${whose} are an object, got ${show(options)}`);
+}
+
+/**
+ * Whether what is given can be an option that is `true` or `false`, if it is given at all.
+ *
+ * @throws {TypeError} If not.
+ */
+export function checkFlag(name: string, value: boolean | undefined): void {
+  if (value === undefined || typeof value === "boolean") return;
+  throw new TypeError(`${name} is true or false, got ${show(value)}`);
 }
 
 /** What a timer or libzmq's `int` can hold: 24.8 days in ms. */

@@ -28,6 +28,7 @@ import {
   type Body,
   type BodyFrame,
   bodyFrames,
+  checkOptions,
   type ClientOptions,
   headerFrame,
   headersOf,
@@ -461,6 +462,7 @@ export interface TestBroker extends AsyncDisposable {
  * ```
  */
 export function startBroker(options: BrokerOptions = {}): TestBroker {
+  checkOptions("A broker's options", options);
   const broker = new Broker({ ...options, bind: options.bind ?? "tcp://127.0.0.1:*" });
   const endpoint = broker.bind()[0]!;
   const ended = broker.run();

@@ -21,6 +21,7 @@ import { ComplaintLog } from "./complaint_log.ts";
 import { DisconnectedError, StateError } from "./errors.ts";
 import {
   type Body,
+  checkOptions,
   checkSignal,
   resolveDrain,
   type ResolvedWorkerOptions,
@@ -172,9 +173,6 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * range.
    */
   constructor(options: WorkerOptions) {
-    if (typeof options !== "object" || options === null) {
-      throw new TypeError(`A worker's options are an object, got ${Deno.inspect(options)}`);
-    }
     this.#options = resolveWorkerOptions(options);
     this.#service = new TextDecoder().decode(this.#options.service);
     const { onRegistered } = options;
@@ -202,7 +200,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {MdpError} If libzmq cannot be opened.
    */
   async serve(handler: RequestHandler, options: ServeOptions = {}): Promise<void> {
-    wantObject("serve", options);
+    checkOptions("The options of serve()", options);
     const { signal, onError } = options;
     wantFunction("handler", handler);
     if (onError !== undefined) wantFunction("onError", onError);
@@ -293,7 +291,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    */
   async waitForRequest(options: { signal?: AbortSignal } = {}): Promise<WorkerRequest> {
-    wantObject("waitForRequest", options);
+    checkOptions("The options of waitForRequest()", options);
     checkSignal(options.signal);
     this.#refuseIfUsed();
     options.signal?.throwIfAborted();
@@ -370,7 +368,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   async close(options: StopOptions = {}): Promise<void> {
-    wantObject("close", options);
+    checkOptions("The options of close()", options);
     const drain = resolveDrain(options.drain, this.#options.drain);
     if (!this.#isClosed) this.#close().then(this.#ended.resolve, this.#ended.reject);
     this.#limitDrain(drain);
@@ -706,11 +704,6 @@ class Requests {
       if (request.client.every((byte, i) => byte === client[i])) return request;
     }
   }
-}
-
-function wantObject(method: string, options: unknown): void {
-  if (typeof options === "object" && options !== null) return;
-  throw new TypeError(`The options of ${method}() are an object, got ${Deno.inspect(options)}`);
 }
 
 function wantFunction(name: string, value: unknown): void {

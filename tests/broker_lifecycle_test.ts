@@ -113,8 +113,7 @@ Deno.test("`bind` can be called again when it failed and the cause is gone", asy
 
 for (
   const [bind, code] of [
-    ["tcp://127.0.0.1", "EINVAL"],
-    ["tcp://no such host:5555", "ENODEV"],
+    ["tcp://no-such-host.invalid:5555", "ENODEV"],
     ["tcp://203.0.113.1:5555", "EADDRNOTAVAIL"],
     ["ipc:///no/such/folder/broker", "ENOENT"],
   ] as const
@@ -381,4 +380,40 @@ Deno.test("the broker answers what it has received when the next receive fails",
   } finally {
     removeEventListener("error", onError);
   }
+});
+
+Deno.test("`Broker` refuses what are no options, where they would be ignored", async () => {
+  // deno-lint-ignore no-explicit-any -- What a caller without types can do.
+  const make = (options: any) => () => new Broker(options);
+  for (
+    const [wrong, got] of [[null, "null"], [5, "5"], [ANY, `"${ANY}"`], [[ANY], /\[/]] as const
+  ) {
+    assert.throws(make(wrong), (error: Error) => {
+      assert.equal(error.name, "TypeError");
+      assert.match(error.message, /^A broker's options are an object, got /);
+      assert.ok(typeof got === "string" ? error.message.endsWith(got) : got.test(error.message));
+      return true;
+    });
+  }
+  await using broker = new Broker({ bind: ANY });
+  // deno-lint-ignore no-explicit-any -- The same.
+  const { run, close, events } = broker as any;
+  const signal = AbortSignal.abort();
+  for (const [method, name] of [[run, "run"], [close, "close"]] as const) {
+    for (const wrong of [null, 5, signal]) {
+      await assert.rejects(method.call(broker, wrong), {
+        name: "TypeError",
+        message: new RegExp(`^The options of ${name}\\(\\) are an object, got `),
+      });
+    }
+  }
+  await assert.rejects(
+    run.call(broker, { signal: 5 }),
+    /TypeError: signal is an AbortSignal, got 5/,
+  );
+  assert.throws(
+    () => events.call(broker, signal),
+    /TypeError: The options of events\(\) are an object/,
+  );
+  broker.bind();
 });

@@ -90,6 +90,10 @@ Deno.test("`request` rejects with TypeError or RangeError when an argument is wr
       [RangeError, /deadline.*got -5/, "echo", "a", { deadline: -5 }],
       [RangeError, /retries.*got 1.5/, "echo", "a", { retries: 1.5 }],
       [TypeError, /signal.*got/, "echo", "a", { signal: {} }],
+      [TypeError, /options.*got AbortSignal/, "echo", "a", AbortSignal.timeout(1)],
+      [TypeError, /noWait is true or false, got 1/, "echo", "a", { noWait: 1 }],
+      [TypeError, /once is true or false, got "no"/, "echo", "a", { once: "no" }],
+      [TypeError, /body.*got undefined/, "echo", new Array(2)],
     ] as const
   ) await assertFails(request(...args), type, message);
   // deno-lint-ignore no-explicit-any -- The same.

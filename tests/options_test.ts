@@ -307,7 +307,10 @@ Deno.test("`bodyFrames` gives one empty frame when there is nothing, since RFC 1
 
 Deno.test("`bodyFrames` throws TypeError for what is no frame", () => {
   for (
-    const [body, got] of [[5, "5"], [null, "null"], [["x", undefined], "undefined"], [[[]], "[]"]]
+    const [body, got] of [[5, "5"], [null, "null"], [["x", undefined], "undefined"], [[[]], "[]"], [
+      new Array(2),
+      "undefined",
+    ]]
   ) {
     assert.throws(() => bodyFrames(body as string), {
       name: "TypeError",

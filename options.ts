@@ -24,8 +24,8 @@ export const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 /** Options of a broker. All may be left out. */
 export interface BrokerOptions {
   /**
-   * The endpoint or endpoints to listen at: `tcp://ADDRESS:PORT`, with `*` for any address or a
-   * free port, or `ipc://PATH`.
+   * The endpoint or endpoints to listen at: `tcp://ADDRESS:PORT`, with `*` for any address of IPv4,
+   * `[*]` for any of both, and `*` for a free port; or `ipc://PATH`.
    * @default {"tcp://127.0.0.1:5555"}
    */
   bind?: string | readonly string[];
@@ -124,7 +124,7 @@ const FIXED = ["bind", "maxMessageSize", "sendHighWaterMark"] as const;
 export interface ClientOptions {
   /**
    * The endpoint of the broker, or those of several in the order of preference: after a failure
-   * the next one is used.
+   * the next one is used. A host in brackets is one of IPv6, also if it is a name.
    * @default {"tcp://127.0.0.1:5555"}
    */
   broker?: string | readonly string[];
@@ -232,7 +232,8 @@ export interface RequestOptions {
 /** Options of a worker. */
 export interface WorkerOptions {
   /**
-   * The endpoint of the broker, or those of several: after a failure the next one is used.
+   * The endpoint of the broker, or those of several: after a failure the next one is used. A host
+   * in brackets is one of IPv6, also if it is a name.
    * @default {"tcp://127.0.0.1:5555"}
    */
   broker?: string | readonly string[];

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Broker } from "../broker.ts";
+import { Client } from "../client.ts";
 import { StateError, ZmqError } from "../errors.ts";
 import { RawSocket } from "./raw.ts";
 import {
@@ -78,6 +79,23 @@ Deno.test("peers at tcp, ipc and IPv6 endpoints reach each other when one broker
   client.send(C, C_REQUEST, "mmi.service", "echo");
   await client.expect(C, C_FINAL, "mmi.service", "200");
   await client.close();
+});
+
+Deno.test({
+  name: "`tcp://[*]` takes peers by IPv6 and IPv4, and a name in brackets is one of IPv6",
+  ignore: !IPV6,
+  async fn() {
+    await using broker = new Broker({ bind: "tcp://[*]:*" });
+    const [endpoint] = broker.bind();
+    const ended = broker.run();
+    const [, port] = /^tcp:\/\/\[::\]:(\d+)$/.exec(endpoint!)!;
+    for (const host of ["127.0.0.1", "localhost", "[::1]", "[localhost]"]) {
+      await using client = new Client(`tcp://${host}:${port}`);
+      assert.equal((await client.request("mmi.service", "none")).text(), "404", host);
+    }
+    await broker.close();
+    await ended;
+  },
 });
 
 Deno.test("`bind` throws, and nothing is bound, when one endpoint is taken", async () => {

@@ -368,6 +368,11 @@ export class Broker {
     return this.#closing !== undefined && this.isBound;
   }
 
+  /** How many bytes the body of a message may have; see {@linkcode BrokerOptions}. */
+  get maxMessageSize(): number {
+    return this.#options.maxMessageSize;
+  }
+
   /** What it has counted since it was made, and what it holds now. A copy. */
   stats(): BrokerStats {
     const traffic = this.#socket?.traffic ?? NO_TRAFFIC;

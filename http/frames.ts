@@ -32,11 +32,16 @@ const UTF8 = new TextEncoder();
  *
  * @param request The request.
  * @param most How many bytes its content may have.
+ * @param signal Ends it.
  * @returns The frames, at least one.
- * @throws {ContentError} If there is too much, or it is not what it says.
+ * @throws {ContentError} If there is too much, or it is not what it says; the signal's reason.
  */
-export async function framesOf(request: Request, most: number): Promise<Uint8Array[]> {
-  const content = await read(request, most);
+export async function framesOf(
+  request: Request,
+  most: number,
+  signal: AbortSignal,
+): Promise<Uint8Array[]> {
+  const content = await read(request, most, signal);
   const type = request.headers.get("content-type") ?? "";
   if (!/^\s*multipart\//i.test(type)) return [content];
   if (!/^\s*multipart\/form-data\b/i.test(type)) {
@@ -62,17 +67,30 @@ export async function framesOf(request: Request, most: number): Promise<Uint8Arr
   throw new ContentError(400, "Expected at least one part, each a frame, but got none");
 }
 
-async function read(request: Request, most: number): Promise<Uint8Array<ArrayBuffer>> {
+async function read(
+  request: Request,
+  most: number,
+  signal: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () =>
     new ContentError(413, `The content has more than ${most} bytes, which is all that is taken`);
   if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge();
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.length;
-    if (size > most) throw tooLarge();
-    chunks.push(chunk);
+  const reader = request.body?.getReader();
+  const cancel = () => void reader?.cancel(signal.reason).catch(() => {});
+  signal.throwIfAborted();
+  signal.addEventListener("abort", cancel);
+  try {
+    for (let chunk; (chunk = (await reader?.read())?.value) !== undefined;) {
+      size += chunk.length;
+      if (size > most) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } finally {
+    signal.removeEventListener("abort", cancel);
   }
+  signal.throwIfAborted();
   return chunks.length === 1 ? chunks[0]! : await new Blob(chunks).bytes();
 }
 
@@ -110,7 +128,7 @@ export function respondFrames(
  * @returns It, or that of any bytes if the worker does not say or it is no type.
  */
 export function contentType(type: string | undefined): string {
-  return type !== undefined && /^[\w.+-]+\/[\w.+-]+(\s*;[\t\x20-\x7e]*)?$/.test(type)
+  return type !== undefined && /^[\w.+-]+\/[\w.+-]+([\t ]*;[\t\x20-\x7e]*)?$/.test(type)
     ? type
     : BYTES;
 }

@@ -26,7 +26,7 @@ export interface GatewayOptions {
    */
   timeout?: number;
   /**
-   * How many bytes the content of a request may have.
+   * How many bytes the content of a request may have; never more than the broker takes.
    * @default {134217728}
    */
   maxContentSize?: number;
@@ -53,11 +53,22 @@ const HARMLESS = { "content-security-policy": "sandbox; default-src 'none'" };
 const EVENTS = "text/event-stream";
 const UTF8 = new TextEncoder();
 
+/** What a gateway calls services by. */
+export interface GatewayAccess {
+  /** Gives the client. */
+  client: () => Client;
+  /** Aborted with an `MdpError` when there is nobody to answer any more. */
+  ending: AbortSignal;
+  /** How many bytes a message to the broker may have. */
+  maxMessageSize: number;
+}
+
 /** Calls services for whoever asks over HTTP. */
 export class Gateway {
   /** How many calls have been answered, by the status of the answer. */
   readonly answered: Map<number, number> = new Map();
   readonly #client: () => Client;
+  readonly #ending: AbortSignal;
   readonly #timeout: number;
   readonly #maxContentSize: number;
   readonly #maxBacklog: number;
@@ -65,17 +76,22 @@ export class Gateway {
   #inFlight = 0;
 
   /**
-   * @param client Gives the client to call services with.
+   * @param access See {@linkcode GatewayAccess}.
    * @param options See {@linkcode GatewayOptions}.
    * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
    * range.
    */
-  constructor(client: () => Client, options: GatewayOptions = {}) {
+  constructor(access: GatewayAccess, options: GatewayOptions = {}) {
     const { timeout = 30_000, origins = [] } = options;
     const { maxContentSize = 128 * 2 ** 20, maxBacklog = 64 * 2 ** 20 } = options;
-    this.#client = client;
+    this.#client = access.client;
+    this.#ending = access.ending;
     this.#timeout = within("timeout", timeout, 1, LONGEST_TIMER);
-    this.#maxContentSize = within("maxContentSize", maxContentSize, 0, Number.MAX_SAFE_INTEGER);
+    // What has more would cut the connection, and all other calls with it.
+    this.#maxContentSize = Math.min(
+      within("maxContentSize", maxContentSize, 0, Number.MAX_SAFE_INTEGER),
+      access.maxMessageSize,
+    );
     this.#maxBacklog = within("maxBacklog", maxBacklog, 0, Number.MAX_SAFE_INTEGER);
     this.#origins = new Origins(origins);
   }
@@ -117,6 +133,20 @@ export class Gateway {
     return response;
   }
 
+  /** The frames of a request, if they come in time. */
+  async #read(request: Request, timeout: number): Promise<Uint8Array[]> {
+    const late = new AbortController();
+    const timer = setTimeout(() => {
+      late.abort(new ContentError(408, `The content did not come within ${timeout} ms`));
+    }, timeout);
+    const signal = AbortSignal.any([request.signal, this.#ending, late.signal]);
+    try {
+      return await framesOf(request, this.#maxContentSize, signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   async #call(
     request: Request,
     name: string,
@@ -125,13 +155,14 @@ export class Gateway {
     let streams = false;
     try {
       const service = serviceOf(name);
-      const timeout = timeoutOf(request) ?? this.#timeout;
-      const frames = await framesOf(request, this.#maxContentSize);
+      const timeout = timeoutOf(request) ?? this.#timeout, until = performance.now() + timeout;
+      const frames = await this.#read(request, timeout);
+      const left = Math.max(1, until - performance.now());
       const parts = this.#client().stream(service, frames, {
-        timeout,
-        deadline: timeout,
+        timeout: left,
+        deadline: left,
         noWait: true,
-        signal: request.signal,
+        signal: AbortSignal.any([request.signal, this.#ending]),
         headers: forwarded(request),
       });
       // The status stands before the rest: what comes first decides on it.
@@ -145,7 +176,7 @@ export class Gateway {
       const body = streamParts(first!, parts, {
         encode: asEvents ? eventOf : bytesOf,
         failed: asEvents
-          ? (error) => UTF8.encode(serverSentEvent("error", reason(error)))
+          ? (error) => UTF8.encode(serverSentEvent("error", reasonOf(request, error)))
           : undefined,
         maxBacklog: this.#maxBacklog,
         ended: () => this.#inFlight--,
@@ -154,12 +185,17 @@ export class Gateway {
         headers: { ...HARMLESS, ...headers },
       });
     } catch (error) {
-      const { code, message, details } = reason(error);
+      const { code, message, details } = reasonOf(request, error);
       return respondError(code, message, headers, details);
     } finally {
       if (!streams) this.#inFlight--;
     }
   }
+}
+
+/** As {@linkcode reason}; but who has left reads no answer, whatever they say of why. */
+function reasonOf({ signal }: Request, error: unknown): ReturnType<typeof reason> {
+  return signal.aborted ? { code: 499, message: "The caller has left" } : reason(error);
 }
 
 /** The name of a service in bytes: what is escaped in the path need not be UTF-8. */
@@ -207,10 +243,9 @@ function reason(error: unknown): { code: number; message: string; details?: stri
     return { code: 503, message };
   }
   if (error instanceof MdpError) return { code: 502, message };
-  // The caller has left, and reads no answer; or what its headers say is none for a worker.
-  if (error instanceof DOMException) return { code: 499, message };
+  // What its headers say is nothing for a worker.
   if (error instanceof TypeError || error instanceof RangeError) return { code: 400, message };
-  throw error;
+  return { code: 500, message };
 }
 
 function within(name: string, value: number, least: number, most: number): number {

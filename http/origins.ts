@@ -14,9 +14,12 @@ export class Origins {
 
   /**
    * @param allowed Origins, e.g. `"https://example.org"`; `"*"` is any.
-   * @throws {TypeError} If one is no origin.
+   * @throws {TypeError} If it is no list, or one is no origin.
    */
   constructor(allowed: readonly string[]) {
+    if (!Array.isArray(allowed)) {
+      throw new TypeError(`origins must be a list, got ${Deno.inspect(allowed)}`);
+    }
     const wrong = allowed.find((origin) => !isOrigin(origin));
     if (wrong !== undefined) {
       throw new TypeError(

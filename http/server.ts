@@ -60,7 +60,12 @@ export interface HttpOptions {
 
 /** How long answers under way have to come to their end at a close, in ms. */
 const GRACE = 1_000;
+/** How long those that are ended then have to leave, in ms. */
+const FAREWELL = 500;
+/** How often it is looked whether the broker still listens, in ms. */
+const INTERVAL = 250;
 const SERVICES = "/services/";
+const CLOSED = "The HTTP side is closed";
 
 /**
  * A broker seen over HTTP. It knows of the broker what any program that embeds one does.
@@ -101,9 +106,12 @@ export class BrokerHttp implements AsyncDisposable {
     "/status.json": () => respondJson(this.#feed.status()),
     "/events": () => this.#feed.open(),
   };
-  #client: Client | undefined;
+  /** For the gateway's calls, and for `/healthz`, whose question does not wait for theirs. */
+  readonly #clients: { gateway?: Client; health?: Client } = {};
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
-  readonly #abort = new AbortController();
+  /** Ends the gateway's calls: nobody can answer them any more, or they have had their time. */
+  readonly #ending = new AbortController();
+  readonly #watch: ReturnType<typeof setInterval>;
   #closing: Promise<void> | undefined;
 
   /**
@@ -126,16 +134,33 @@ export class BrokerHttp implements AsyncDisposable {
     if (typeof gateway !== "boolean" && (typeof gateway !== "object" || gateway === null)) {
       throw new TypeError(`gateway must be true, false or options, got ${gateway}`);
     }
+    if (typeof client !== "object" || client === null || Array.isArray(client)) {
+      throw new TypeError(`client must be options, got ${Deno.inspect(client)}`);
+    }
+    // Wrong ones are told now, and not to whoever calls a service first. Nothing is connected.
+    new Client(client).close();
     this.#broker = broker;
     this.#hostname = hostname;
     this.#port = port;
     this.#clientOptions = client;
-    const reach = () => this.#reach();
-    if (gateway !== false) this.#gateway = new Gateway(reach, gateway === true ? {} : gateway);
-    this.#health = new Health(broker, reach);
+    if (gateway !== false) {
+      this.#gateway = new Gateway({
+        client: () => this.#reach("gateway"),
+        ending: this.#ending.signal,
+        maxMessageSize: broker.maxMessageSize,
+      }, gateway === true ? {} : gateway);
+    }
+    this.#health = new Health(broker, () => this.#reach("health"));
     this.#metrics = new Metrics(broker, this.#lag, this.#gateway);
     this.#feed = new Feed(broker, this.#lag);
     this.#lag.start();
+    this.#watch = setInterval(() => {
+      // Calls were made, so it did listen, and it never does again.
+      if (this.#clients.gateway !== undefined && !broker.isBound) {
+        this.#end("The broker has stopped");
+      }
+    }, INTERVAL);
+    Deno.unrefTimer(this.#watch);
   }
 
   /**
@@ -146,7 +171,7 @@ export class BrokerHttp implements AsyncDisposable {
    * @throws {StateError} If it does already, or is closed.
    */
   listen(): string {
-    if (this.#closing !== undefined) throw new StateError("The HTTP side is closed");
+    if (this.#closing !== undefined) throw new StateError(CLOSED);
     if (this.#server !== undefined) throw new StateError("The HTTP side listens already");
     const [hostname, port] = [this.#hostname, this.#port];
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
@@ -161,7 +186,6 @@ export class BrokerHttp implements AsyncDisposable {
       this.#server = Deno.serve({
         hostname,
         port,
-        signal: this.#abort.signal,
         onListen: () => {},
         onError,
       }, this.handle);
@@ -180,6 +204,7 @@ export class BrokerHttp implements AsyncDisposable {
    * @returns The answer.
    */
   readonly handle = async (request: Request): Promise<Response> => {
+    if (this.#closing !== undefined) return respondError(503, CLOSED);
     const url = URL.parse(request.url);
     if (url === null) return respondError(400, `The request is for no URL: ${request.url}`);
     const { pathname } = url;
@@ -219,19 +244,32 @@ export class BrokerHttp implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#lag.stop();
     this.#feed.close();
+    clearInterval(this.#watch);
     if (this.#server !== undefined) {
-      const timer = setTimeout(() => this.#abort.abort(), GRACE);
-      await this.#server.shutdown();
+      const timer = setTimeout(() => this.#end(CLOSED), GRACE);
+      let last;
+      // Not by its signal, which is an error that nobody can catch once it shuts down (Deno 2.9). And
+      // who sends a request bit by bit does not keep it.
+      await Promise.race([
+        this.#server.shutdown(),
+        new Promise((resolve) => last = setTimeout(resolve, GRACE + FAREWELL)),
+      ]);
       clearTimeout(timer);
+      clearTimeout(last);
     }
-    await this.#client?.close();
+    this.#end(CLOSED);
+    await Promise.all([this.#clients.gateway?.close(), this.#clients.health?.close()]);
   }
 
-  /** The client, made when it is needed first: by then the broker's endpoints are known. */
-  #reach(): Client {
+  #end(why: string): void {
+    if (!this.#ending.signal.aborted) this.#ending.abort(new StateError(why));
+  }
+
+  /** A client, made when it is needed first: by then the broker's endpoints are known. */
+  #reach(who: "gateway" | "health"): Client {
     if (!this.#broker.isBound) throw new StateError("The broker does not listen");
     const [broker] = this.#broker.endpoints.toSorted((a, b) => distance(a) - distance(b));
-    return this.#client ??= new Client({
+    return this.#clients[who] ??= new Client({
       broker: reachable(broker!),
       dialect: "multiplexed",
       maxInFlight: 10_000,

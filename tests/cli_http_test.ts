@@ -102,6 +102,23 @@ Deno.test("`broker` says 503 at /readyz while it drains, and ends whoever looks 
   assert.match(await all, /^event: hello/);
 });
 
+Deno.test("`broker` ends in order when it is stopped with calls over HTTP under way", async () => {
+  const { broker, endpoint, url } = await startHttp(["--http", "0", "--gateway"]);
+  await using _ = broker;
+  const worker = start("cli/echo.ts", ["worker", "-b", endpoint, "-d", "1h"]);
+  await using __ = worker;
+  await worker.stderr(/^Serving/);
+  const answer = fetch(`${url}services/mdp-echo`, { method: "POST", body: "x" });
+  for (let held = 0; held === 0;) {
+    held = (await (await fetch(`${url}status.json`)).json()).stats.inFlight;
+  }
+  broker.kill("SIGTERM");
+  const { status } = await answer;
+  assert.equal(status, 503);
+  const { code, stderr } = await broker.ended();
+  assert.deepEqual([code, stderr.filter((line) => /rror|ncaught/.test(line))], [0, []]);
+});
+
 /** Arguments that are wrong, and what is said of them. */
 const WRONG: readonly [args: string[], line: string][] = [
   ...["http://127.0.0.1:9090", "127.0.0.1", "65536", "9090/", "a b:1", ""].map((

@@ -182,6 +182,98 @@ Deno.test("`POST /services/NAME` answers 503 while the broker drains", async () 
   assert.deepEqual(await reason(await call(stage, "slow")), [503, "The broker does not listen"]);
 });
 
+/** Whoever never answers. */
+const forever = () => new Promise<never>(() => {});
+
+Deno.test("`POST /services/NAME` answers 503 when the HTTP side is closed meanwhile", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("slow", forever);
+  const running = call(stage, "slow");
+  await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
+  // Who sends bit by bit does not hold it up.
+  using stalling = await Deno.connect({ port: Number(new URL(stage.url).port) });
+  const head = "POST /services/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na";
+  await stalling.write(new TextEncoder().encode(head));
+  await eventually(
+    async () => (await stage.metrics()).get("majortomo_gateway_requests_in_flight") === 2,
+    "both calls are under way",
+  );
+  await stage.http.close();
+  assert.deepEqual(await reason(await running), [503, "The HTTP side is closed"]);
+  for (const path of ["services/slow", "events", "healthz"]) {
+    const late = await stage.http.handle(new Request(stage.url + path, { method: "POST" }));
+    assert.deepEqual(await reason(late), [503, "The HTTP side is closed"]);
+  }
+});
+
+Deno.test("`POST /services/NAME` answers 503 when the broker stops, and does not wait for it", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("slow", forever);
+  const running = call(stage, "slow", "", { "x-timeout": "1h" });
+  await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
+  await stage.broker.close();
+  assert.deepEqual(await reason(await running), [503, "The broker has stopped"]);
+});
+
+Deno.test("`POST /services/NAME` answers 413 to what the broker would not take, and others go on", async () => {
+  await using stage = new HttpStage({ gateway: true }, { maxMessageSize: 1_000 });
+  const gate = Promise.withResolvers<void>();
+  await stage.worker("slow", async ({ frames }) => {
+    await gate.promise;
+    return frames;
+  });
+  const running = call(stage, "slow", "fine");
+  await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
+  assert.equal((await reason(await call(stage, "slow", "x".repeat(1_001))))[0], 413);
+  gate.resolve();
+  assert.equal(await (await running).text(), "fine");
+});
+
+Deno.test("`POST /services/NAME` counts the time that the content takes to come", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("echo", ({ frames }) => frames);
+  const body = new ReadableStream<Uint8Array>({ start: (c) => c.enqueue(bytes(1)) });
+  const response = await stage.http.handle(
+    new Request(`${stage.url}services/echo`, {
+      method: "POST",
+      body,
+      headers: { "x-timeout": "50ms" },
+    }),
+  );
+  assert.deepEqual(await reason(response), [408, "The content did not come within 50 ms"]);
+});
+
+Deno.test("`GET /healthz` is asked for though the gateway has no room for more calls", async () => {
+  await using stage = new HttpStage({ gateway: true, client: { maxInFlight: 1 } });
+  await stage.worker("slow", forever);
+  const running = call(stage, "slow", "", { "x-timeout": "1h" });
+  await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
+  assert.equal((await stage.get("healthz")).status, 200);
+  await stage.http.close();
+  await (await running).body?.cancel();
+});
+
+Deno.test("`handle` outlives a caller that leaves, whatever the reason", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("parts", async (request) => {
+    await request.partial("one");
+    await forever();
+  });
+  const url = `${stage.url}services/parts`, left = new Error("the user left");
+  const gone = new Request(url, { method: "POST", signal: AbortSignal.abort(left) });
+  assert.deepEqual(await reason(await stage.http.handle(gone)), [499, "The caller has left"]);
+  const controller = new AbortController();
+  const response = await stage.http.handle(
+    new Request(url, {
+      method: "POST",
+      signal: controller.signal,
+      headers: { accept: "text/event-stream" },
+    }),
+  );
+  controller.abort(left);
+  assert.match(await response.text(), /event: error\ndata: {"code":499,/);
+});
+
 Deno.test("`POST /services/NAME` tells the worker when the caller hangs up", async () => {
   await using stage = new HttpStage({ gateway: true });
   const cancelled = Promise.withResolvers<void>();

@@ -325,6 +325,9 @@ Deno.test("`BrokerHttp` refuses wrong options", () => {
     [{ gateway: { maxContentSize: "1" } }, "TypeError", /^maxContentSize must be a number/],
     [{ gateway: { origins: ["example.org"] } }, "TypeError", /^An origin is .*"example.org"$/],
     [{ gateway: 1 }, "TypeError", /^gateway must be/],
+    [{ gateway: { origins: "https://a.b" } }, "TypeError", /^origins must be a list, got "https/],
+    [{ client: "tcp://127.0.0.1:1" }, "TypeError", /^client must be options, got "tcp:/],
+    [{ client: { timeout: "x" } }, "TypeError", /^timeout is a number of milliseconds, got "x"$/],
   ];
   for (const [options, name, message] of wrong) {
     assert.throws(() => new BrokerHttp(broker, options as never), { name, message });

@@ -20,6 +20,7 @@ import { DealerLine } from "./line.ts";
 import {
   type Body,
   type BodyFrame,
+  checkOptions,
   type ClientOptions,
   type RequestOptions,
   resolveClientOptions,
@@ -249,7 +250,9 @@ export class Client implements ClientLike {
    * @throws {ZmqError} If libzmq refuses the endpoint, or another socket (`EMFILE`).
    */
   connect(options: ConnectOptions | boolean = false): void {
-    this.#dialogue.connect(typeof options === "boolean" ? options : options.reconnect ?? false);
+    if (typeof options !== "boolean") checkOptions("The options of connect()", options);
+    const reconnect = typeof options === "boolean" ? options : options.reconnect ?? false;
+    this.#dialogue.connect(reconnect);
   }
 
   /**

@@ -12,8 +12,8 @@
  *        └───────────── from all of them ──────┘
  * ```
  *
- * Lost is a connection that is gone, or on which nothing came for the heartbeat timeout while
- * requests were in flight. Then those are void. Those that were not sent wait for the next
+ * Lost is a connection that is gone, or on which nothing came for the heartbeat timeout since a
+ * request was sent. Then those in flight are void. Those that were not sent wait for the next
  * connection, which is made at once; but after a pause if that is lost too before it answered
  * anything, and after a DISCONNECT: a broker that stops may still listen.
  *
@@ -354,7 +354,7 @@ export class Link {
     this.#timer = undefined;
   }
 
-  /** Something is in flight from now on: heartbeats are due, and the broker's silence counts. */
+  /** Something is in flight: heartbeats are due, and the broker's silence counts until it is over. */
   #watch(): void {
     if (this.#heard) this.#owed = false;
     this.#heard = false;
@@ -369,10 +369,13 @@ export class Link {
 
   #beat(): void {
     this.#heartbeatTimer = undefined;
-    if (this.#inFlight.size === 0) return;
+    // Callers with short timeouts may all have gone, and come again later: what they were met with is
+    // found out, or each new one would be met with the same.
+    const isIdle = () => this.#inFlight.size === 0 && this.#heard;
+    if (isIdle()) return;
     // If the event loop was busy, a word may be there and not have been seen.
     if (!this.#heard) this.#drain();
-    if (this.#state !== "up" || this.#inFlight.size === 0) return;
+    if (this.#state !== "up" || isIdle()) return;
     const now = performance.now();
     const { heartbeatInterval, heartbeatTimeout } = this.#options;
     if (this.#heard) this.#heardAt = now;

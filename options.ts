@@ -146,10 +146,11 @@ export interface ClientOptions {
    */
   deadline?: number;
   /**
-   * How often a request is sent again after a timeout, on a new connection and to the next
-   * broker if there are several. Services must be idempotent (RFC 18). After the loss of a
-   * connection it is sent again at once, and at least one time even if this is 0. Multiplexed
-   * dialect: also after `ServiceError` 502 (its worker was lost) and 503 (the broker stops).
+   * How often a request is sent again after a timeout, to the next broker if there are several: in
+   * RFC 18 on a new connection, multiplexed on the same until that is held for lost. Services must
+   * be idempotent (RFC 18). After the loss of a connection it is sent again at once, and at least
+   * one time even if this is 0. Multiplexed dialect: also after `ServiceError` 502 (its worker was
+   * lost) and 503 (the broker stops).
    * @default {as many as there are brokers, less one: each is tried once}
    */
   retries?: number;
@@ -378,7 +379,7 @@ export function resolveChangedOptions(
 export function resolveClientOptions(
   given: ClientOptions | string | readonly string[] = {},
 ): ResolvedClientOptions {
-  if (typeof given !== "string" && (typeof given !== "object" || given === null)) {
+  if (typeof given !== "string" && !Array.isArray(given) && !isPlain(given)) {
     throw new TypeError(`A client is made with options or endpoints, got ${show(given)}`);
   }
   const options: ClientOptions = typeof given === "string" || Array.isArray(given)
@@ -473,6 +474,11 @@ export function checkSignal(signal: AbortSignal | undefined): void {
   throw new TypeError(`signal is an AbortSignal, got ${show(signal)}`);
 }
 
+/** Whether it is an object, and none of a kind that JavaScript or the web platform has. */
+function isPlain(value: unknown): boolean {
+  return Object.prototype.toString.call(value) === "[object Object]";
+}
+
 /**
  * Headers as they are sent: a JSON object in UTF-8.
  *
@@ -482,7 +488,8 @@ export function headerFrame(
   headers: Readonly<Record<string, string>> | undefined,
 ): Uint8Array | undefined {
   if (headers === undefined) return undefined;
-  if (typeof headers !== "object" || headers === null || Array.isArray(headers)) {
+  // Not a Headers or a Map, whose entries it would not have.
+  if (!isPlain(headers)) {
     throw new TypeError(`headers are an object, got ${show(headers)}`);
   }
   for (const [name, value] of Object.entries(headers)) {
@@ -562,18 +569,16 @@ function bodyFrame(frame: unknown): Uint8Array {
 }
 
 /**
- * Whether what is given can be options. A signal alone, or a list of endpoints, is an object, too,
- * and has none of them.
+ * Whether what is given can be options. A signal alone, a URL or a list of endpoints is an object,
+ * too, and has none of them.
  *
  * @param whose Whose they are, for the message.
  * @param options What is given.
  * @throws {TypeError} If not.
  */
 export function checkOptions(whose: string, options: unknown): void {
-  if (
-    typeof options === "object" && options !== null && !Array.isArray(options) &&
-    !(options instanceof AbortSignal)
-  ) return;
+  // One has a signal, as options have.
+  if (isPlain(options) || options instanceof AbortController) return;
   throw new TypeError(`${whose} are an object, got ${show(options)}`);
 }
 
@@ -710,7 +715,9 @@ function endpoints(
       throw new RangeError(`${name} has a port of at most 65535, got "${endpoint}"`);
     }
   }
-  return list.slice() as string[];
+  // A broker that is named twice is one all the same, and after it comes another. To listen at two
+  // free ports is another thing.
+  return name === "bind" ? list.slice() as string[] : [...new Set(list as string[])];
 }
 
 function show(value: unknown): string {

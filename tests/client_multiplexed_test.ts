@@ -307,6 +307,29 @@ Deno.test("Rule 7: a broker that is silent for the heartbeat timeout is lost", a
   assert.equal((await call).text(), "again");
 });
 
+Deno.test("Rule 7: a broker is lost that is silent while short requests come and go", async () => {
+  await using stage = new ClientStage();
+  const client = insisting(stage, { heartbeatInterval: 30, heartbeatTimeout: 200 });
+  const call = client.request("echo", "first");
+  const first = await got(stage.router, 1, "echo", "first");
+  first.answer(FINAL);
+  await call;
+  // A HEARTBEAT falls due when nothing is in flight.
+  let isOver = false;
+  const asking = (async () => {
+    while (!isOver) {
+      await client.request("echo", "x", { timeout: 5 }).catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+  })();
+  for (;;) {
+    const [address] = await stage.router.receive();
+    if (!first.address.every((byte, i) => byte === address![i])) break;
+  }
+  isOver = true;
+  await asking;
+});
+
 Deno.test("Rule 8: DISCONNECT voids what is in flight, and it is sent again on a new socket", async () => {
   await using stage = new ClientStage();
   const client = insisting(stage);

@@ -91,6 +91,8 @@ Deno.test("`request` rejects with TypeError or RangeError when an argument is wr
       [RangeError, /retries.*got 1.5/, "echo", "a", { retries: 1.5 }],
       [TypeError, /signal.*got/, "echo", "a", { signal: {} }],
       [TypeError, /options.*got AbortSignal/, "echo", "a", AbortSignal.timeout(1)],
+      [TypeError, /headers.*got Headers/, "echo", "a", { headers: new Headers({ a: "b" }) }],
+      [TypeError, /headers.*got Map/, "echo", "a", { headers: new Map([["a", "b"]]) }],
       [TypeError, /noWait is true or false, got 1/, "echo", "a", { noWait: 1 }],
       [TypeError, /once is true or false, got "no"/, "echo", "a", { once: "no" }],
       [TypeError, /body.*got undefined/, "echo", new Array(2)],
@@ -109,6 +111,8 @@ Deno.test("`new Client` throws when an option is wrong, and takes endpoints alon
   assert.throws(make([]), TypeError);
   assert.throws(make(5555), /got 5555/);
   assert.throws(make(null), TypeError);
+  assert.throws(make(new URL("tcp://127.0.0.1:1")), /options or endpoints, got URL/);
+  assert.throws(make(new Set(["tcp://127.0.0.1:1"])), /options or endpoints, got Set/);
   assert.throws(make({ broker: ["tcp://127.0.0.1:1", 3] }), TypeError);
   assert.throws(make({ dialect: "esperanto" }), /dialect.*"esperanto"/);
   assert.throws(make({ maxInFlight: 0 }), RangeError);

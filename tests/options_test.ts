@@ -94,6 +94,10 @@ Deno.test("`resolve…Options` takes what is given", () => {
   assert.deepEqual(broker({ bind: "ipc:///run/mdp" }).bind, ["ipc:///run/mdp"]);
   const several = ["tcp://*:5555", "tcp://[::1]:*", "ipc://@abstract"];
   assert.deepEqual(broker({ bind: several }).bind, several);
+  const twice = ["tcp://a:1", "tcp://a:1", "ipc://b"];
+  assert.deepEqual(client(twice as never).brokers, ["tcp://a:1", "ipc://b"]);
+  assert.equal(client({ broker: twice }).retries, 1);
+  assert.deepEqual(broker({ bind: ["tcp://*:*", "tcp://*:*"] }).bind.length, 2);
   const others = ["tcp://eth0:0;host:5555", "tcp://[::1]:1", "ipc:///run/mdp", "inproc://x"];
   assert.deepEqual(client({ broker: others }).brokers, others);
   assert.deepEqual(worker({ broker: others }).brokers, others);

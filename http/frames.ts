@@ -5,6 +5,7 @@
  * @module
  */
 
+import { getMultipartBoundary, parseMultipart } from "@remix-run/multipart-parser";
 import { respond } from "./responses.ts";
 
 /** Why the content of a request is not taken. */
@@ -25,7 +26,8 @@ export class ContentError extends Error {
 }
 
 const BYTES = "application/octet-stream";
-const UTF8 = new TextEncoder();
+/** The content is bounded as a whole. */
+const UNBOUNDED = { maxParts: Infinity, maxFileSize: Infinity, maxTotalSize: Infinity };
 
 /**
  * Reads the frames of a request.
@@ -50,21 +52,24 @@ export async function framesOf(
       `Expected one frame of any other type, or multipart/form-data, but got ${quote(type)}`,
     );
   }
-  let form: FormData;
-  try {
-    form = await new Response(content, { headers: { "content-type": type } }).formData();
-  } catch {
-    throw new ContentError(400, "The content is no multipart/form-data with the boundary it names");
-  }
-  const frames = await Promise.all(
-    Array.from(
-      form,
-      async ([, part]) =>
-        typeof part === "string" ? UTF8.encode(part) : new Uint8Array(await part.arrayBuffer()),
-    ),
-  );
+  const frames = partsOf(content, type);
   if (frames.length > 0) return frames;
   throw new ContentError(400, "Expected at least one part, each a frame, but got none");
+}
+
+/** Not by formData(), which takes parts for text, and what was cut off for whole. */
+function partsOf(content: Uint8Array<ArrayBuffer>, type: string): Uint8Array[] {
+  const boundary = getMultipartBoundary(type);
+  if (boundary === null) throw new ContentError(400, `${quote(type)} names no boundary`);
+  try {
+    return Array.from(parseMultipart(content, { boundary, ...UNBOUNDED }), ({ bytes }) => bytes);
+  } catch (error) {
+    const why = error instanceof Error ? `: ${error.message}` : "";
+    throw new ContentError(
+      400,
+      `The content is no multipart/form-data with the boundary it names${why}`,
+    );
+  }
 }
 
 async function read(

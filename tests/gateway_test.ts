@@ -48,6 +48,33 @@ Deno.test("`POST /services/NAME` takes and gives several frames as multipart/for
   assert.deepEqual(contents, [new TextEncoder().encode("text ü"), bytes(0, 255, 13, 10), bytes()]);
 });
 
+Deno.test("`POST /services/NAME` takes parts as the bytes that they are, and none that are cut off", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  await stage.worker("count", ({ frames }) => JSON.stringify(frames.map((frame) => [...frame])));
+  const part = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n';
+  const utf8 = new TextEncoder(), type = { "content-type": "multipart/form-data; boundary=b" };
+  const form = (...pieces: (string | Uint8Array)[]) =>
+    new Blob(
+      pieces.map((piece) => typeof piece === "string" ? utf8.encode(piece) : bytes(...piece)),
+    );
+  // Not UTF-8, and what would be taken for a mark of it.
+  const odd = bytes(0xef, 0xbb, 0xbf, 0xff, 0);
+  const whole = await call(stage, "count", form(part, odd, "\r\n", part, "A\r\n--b--\r\n"), type);
+  assert.deepEqual(await whole.json(), [[...odd], [65]]);
+  for (
+    const broken of [
+      form(part, "A\r\n", part, "B"),
+      form(part, "A\r\n", part, "B\r\n--b"),
+      form("--b\r\n\r\nA\r\n--b--\r\n"),
+      form("--b--\r\n"),
+      form(""),
+      form(part.replace("b", "c"), "A\r\n--c--\r\n"),
+    ]
+  ) assert.equal((await reason(await call(stage, "count", broken, type)))[0], 400);
+  const nameless = await call(stage, "count", "", { "content-type": "multipart/form-data" });
+  assert.deepEqual(await reason(nameless), [400, '"multipart/form-data" names no boundary']);
+});
+
 Deno.test("`POST /services/NAME` answers 204 to a FINAL without a frame", async () => {
   await using stage = new HttpStage({ gateway: true });
   await using worker = RawSocket.dealer(stage.endpoint);

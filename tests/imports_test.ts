@@ -18,7 +18,7 @@ const ONLY: [modules: RegExp, from: RegExp, why: string][] = [
   [/^errors\.ts$/, /^$/, "errors stand by themselves"],
   [
     /^http\//,
-    /^(http\/.*|(broker|client|errors|durations)\.ts|deno\.json|uplot\/.*|@opentelemetry\/.*)$/,
+    /^(http\/.*|(broker|client|errors|durations)\.ts|deno\.json|uplot\/.*|@opentelemetry\/.*|@remix-run\/.*)$/,
     "http/ sees a broker as any program does that embeds one",
   ],
   [
@@ -36,6 +36,7 @@ const NOWHERE_ELSE: [imported: RegExp, by: RegExp, why: string][] = [
   [/^(hdr-histogram-js|string-width)$/, /^cli\//, "a library's user needs no tables"],
   [/^http\//, /^(cli|http)\//, "nothing below knows of HTTP"],
   [/^uplot\//, /^http\/page\.ts$/, "a page has charts"],
+  [/^@remix-run\//, /^http\/frames\.ts$/, "frames are parts of a form over HTTP only"],
   [/^@opentelemetry\/api$/, /^(\w+_)?traces\.ts$/, "spans are made in one place for each role"],
   [/^@opentelemetry\/(?!api$)/, /^http\/exposition\.ts$/, "one module writes metrics"],
   [/^mod\.ts$/, /^$/, "the entry is for users"],

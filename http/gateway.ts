@@ -57,8 +57,6 @@ const UTF8 = new TextEncoder();
 export interface GatewayAccess {
   /** Gives the client. */
   client: () => Client;
-  /** Aborted with an `MdpError` when there is nobody to answer any more. */
-  ending: AbortSignal;
   /** How many bytes a message to the broker may have. */
   maxMessageSize: number;
 }
@@ -68,12 +66,14 @@ export class Gateway {
   /** How many calls have been answered, by the status of the answer. */
   readonly answered: Map<number, number> = new Map();
   readonly #client: () => Client;
-  readonly #ending: AbortSignal;
   readonly #timeout: number;
   readonly #maxContentSize: number;
   readonly #maxBacklog: number;
   readonly #origins: Origins;
-  #inFlight = 0;
+  /** Those under way. No signal for all of them: what depends on one is garbage for long. */
+  readonly #calls = new Set<AbortController>();
+  /** Why there are no more. */
+  #over: StateError | undefined;
 
   /**
    * @param access See {@linkcode GatewayAccess}.
@@ -85,7 +85,6 @@ export class Gateway {
     const { timeout = 30_000, origins = [] } = options;
     const { maxContentSize = 128 * 2 ** 20, maxBacklog = 64 * 2 ** 20 } = options;
     this.#client = access.client;
-    this.#ending = access.ending;
     this.#timeout = within("timeout", timeout, 1, LONGEST_TIMER);
     // What has more would cut the connection, and all other calls with it.
     this.#maxContentSize = Math.min(
@@ -98,7 +97,17 @@ export class Gateway {
 
   /** How many calls are under way. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#calls.size;
+  }
+
+  /**
+   * Ends the calls that are under way, and each that comes: nobody can answer them any more.
+   *
+   * @param why What their callers are told, with the status 503.
+   */
+  end(why: string): void {
+    this.#over ??= new StateError(why);
+    for (const call of this.#calls) call.abort(this.#over);
   }
 
   /**
@@ -127,21 +136,22 @@ export class Gateway {
       const message = `Services are called by POST, and not by ${method}`;
       return respondError(405, message, { allow: "POST", ...headers });
     }
-    this.#inFlight++;
     const response = await this.#call(request, name, headers);
     this.answered.set(response.status, (this.answered.get(response.status) ?? 0) + 1);
     return response;
   }
 
   /** The frames of a request, if they come in time. */
-  async #read(request: Request, timeout: number): Promise<Uint8Array[]> {
-    const late = new AbortController();
+  async #read(
+    request: Request,
+    timeout: number,
+    call: AbortController,
+  ): Promise<Uint8Array[]> {
     const timer = setTimeout(() => {
-      late.abort(new ContentError(408, `The content did not come within ${timeout} ms`));
+      call.abort(new ContentError(408, `The content did not come within ${timeout} ms`));
     }, timeout);
-    const signal = AbortSignal.any([request.signal, this.#ending, late.signal]);
     try {
-      return await framesOf(request, this.#maxContentSize, signal);
+      return await framesOf(request, this.#maxContentSize, call.signal);
     } finally {
       clearTimeout(timer);
     }
@@ -152,17 +162,27 @@ export class Gateway {
     name: string,
     headers: Record<string, string>,
   ): Promise<Response> {
+    const call = new AbortController();
+    const leave = () => call.abort(request.signal.reason);
+    const end = () => {
+      this.#calls.delete(call);
+      request.signal.removeEventListener("abort", leave);
+    };
+    this.#calls.add(call);
+    request.signal.addEventListener("abort", leave);
     let streams = false;
     try {
+      request.signal.throwIfAborted();
+      if (this.#over !== undefined) throw this.#over;
       const service = serviceOf(name);
       const timeout = timeoutOf(request) ?? this.#timeout, until = performance.now() + timeout;
-      const frames = await this.#read(request, timeout);
+      const frames = await this.#read(request, timeout, call);
       const left = Math.max(1, until - performance.now());
       const parts = this.#client().stream(service, frames, {
         timeout: left,
         deadline: left,
         noWait: true,
-        signal: AbortSignal.any([request.signal, this.#ending]),
+        signal: call.signal,
         headers: forwarded(request),
       });
       // The status stands before the rest: what comes first decides on it.
@@ -179,7 +199,7 @@ export class Gateway {
           ? (error) => UTF8.encode(serverSentEvent("error", reasonOf(request, error)))
           : undefined,
         maxBacklog: this.#maxBacklog,
-        ended: () => this.#inFlight--,
+        ended: end,
       });
       return respond(body, asEvents ? EVENTS : contentType(type), {
         headers: { ...HARMLESS, ...headers },
@@ -188,7 +208,7 @@ export class Gateway {
       const { code, message, details } = reasonOf(request, error);
       return respondError(code, message, headers, details);
     } finally {
-      if (!streams) this.#inFlight--;
+      if (!streams) end();
     }
   }
 }

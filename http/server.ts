@@ -109,8 +109,6 @@ export class BrokerHttp implements AsyncDisposable {
   /** For the gateway's calls, and for `/healthz`, whose question does not wait for theirs. */
   readonly #clients: { gateway?: Client; health?: Client } = {};
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
-  /** Ends the gateway's calls: nobody can answer them any more, or they have had their time. */
-  readonly #ending = new AbortController();
   readonly #watch: ReturnType<typeof setInterval>;
   #closing: Promise<void> | undefined;
 
@@ -146,7 +144,6 @@ export class BrokerHttp implements AsyncDisposable {
     if (gateway !== false) {
       this.#gateway = new Gateway({
         client: () => this.#reach("gateway"),
-        ending: this.#ending.signal,
         maxMessageSize: broker.maxMessageSize,
       }, gateway === true ? {} : gateway);
     }
@@ -157,7 +154,7 @@ export class BrokerHttp implements AsyncDisposable {
     this.#watch = setInterval(() => {
       // Calls were made, so it did listen, and it never does again.
       if (this.#clients.gateway !== undefined && !broker.isBound) {
-        this.#end("The broker has stopped");
+        this.#gateway?.end("The broker has stopped");
       }
     }, INTERVAL);
     Deno.unrefTimer(this.#watch);
@@ -246,7 +243,7 @@ export class BrokerHttp implements AsyncDisposable {
     this.#feed.close();
     clearInterval(this.#watch);
     if (this.#server !== undefined) {
-      const timer = setTimeout(() => this.#end(CLOSED), GRACE);
+      const timer = setTimeout(() => this.#gateway?.end(CLOSED), GRACE);
       let last;
       // Not by its signal, which is an error that nobody can catch once it shuts down (Deno 2.9). And
       // who sends a request bit by bit does not keep it.
@@ -257,12 +254,8 @@ export class BrokerHttp implements AsyncDisposable {
       clearTimeout(timer);
       clearTimeout(last);
     }
-    this.#end(CLOSED);
+    this.#gateway?.end(CLOSED);
     await Promise.all([this.#clients.gateway?.close(), this.#clients.health?.close()]);
-  }
-
-  #end(why: string): void {
-    if (!this.#ending.signal.aborted) this.#ending.abort(new StateError(why));
   }
 
   /** A client, made when it is needed first: by then the broker's endpoints are known. */

@@ -6,7 +6,7 @@
  */
 
 import { Alarm } from "./alarm.ts";
-import { DisconnectedError, StateError } from "./errors.ts";
+import { DisconnectedError, type ServiceError, StateError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
 import { Gate } from "./gate.ts";
 import { type Line, type LineEvents, type Outgoing, quote, type Receiver } from "./line.ts";
@@ -187,9 +187,9 @@ export class Dialogue implements Receiver {
   }
 
   /** For the line. */
-  onVoid(why: string): void {
+  onVoid(why: string, refusal?: ServiceError): void {
     this.onError(
-      new DisconnectedError(
+      refusal ?? new DisconnectedError(
         `The connection to the broker at ${quote(this.#line!.endpoint)} ${why} before the ` +
           `request for service ${quote(this.#due!.service)} was answered`,
       ),

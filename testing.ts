@@ -22,6 +22,7 @@ import { Broker, type BrokerOptions } from "./broker.ts";
 import { Calls } from "./calls.ts";
 import type { ClientLike, ConnectOptions } from "./client.ts";
 import { Dialogue, type ReceiveOptions } from "./dialogue.ts";
+import { ServiceError } from "./errors.ts";
 import { Brokers, timeoutError } from "./failover.ts";
 import type { Line, Outgoing, Receiver } from "./line.ts";
 import {
@@ -96,7 +97,7 @@ export interface MockParts {
 /**
  * What a {@linkcode MockClient} answers: the body of a FINAL, one with headers, a reply in parts,
  * or the error that the call fails with. Of a `ServiceError` the caller gets code, message and
- * details.
+ * details; after 502 and 503 it asks again first, as far as its `retries` go.
  */
 export type MockAnswer = Body | MockPart | MockParts | Error;
 
@@ -400,8 +401,11 @@ class MockLine implements Line {
     const { partials, final } = partsOf(answer);
     if (this.#closed) return;
     for (const part of partials) receiver.onPart(part);
-    if (final instanceof Error) receiver.onError(final);
-    else receiver.onPart(final);
+    if (final instanceof ReplyPart) receiver.onPart(final);
+    // They say nothing against the request: as far as its retries go it is made again.
+    else if (final instanceof ServiceError && [502, 503].includes(final.code)) {
+      receiver.onVoid("was refused", final);
+    } else receiver.onError(final);
   }
 }
 

@@ -69,6 +69,22 @@ Deno.test("`reply` answers one request with each, and the rest with the last, wh
   assert.equal((await client.request("flaky", "y")).text(), "y");
 });
 
+Deno.test("`MockClient` makes a request again after 502 and 503, as far as its retries go", async () => {
+  await using client = new MockClient({ retries: 1, backoff: 1 });
+  for (const code of [502, 503]) {
+    const refusal = new ServiceError(code, "Not now");
+    client.reply("once", refusal, "fine");
+    assert.equal((await client.request("once")).text(), "fine");
+    client.reply("always", refusal);
+    assert.equal(await failure(client.request("always")), refusal);
+    client.send("always");
+    assert.equal(await failure(client.recvPart()), refusal);
+  }
+  assert.equal(client.requests.length, 10);
+  client.reply("other", new ServiceError(500, "Never"), "fine");
+  assert.equal((await failure(client.request("other")) as ServiceError).code, 500);
+});
+
 Deno.test("`reply` fails calls with the error that it is given, returned, thrown or told last", async () => {
   await using client = new MockClient();
   const error = new TimeoutError("Too late");

@@ -59,6 +59,8 @@ export interface GatewayAccess {
   client: () => Client;
   /** How many bytes a message to the broker may have. */
   maxMessageSize: number;
+  /** Whether the client's dialect has headers for the worker. */
+  hasHeaders: boolean;
 }
 
 /** Calls services for whoever asks over HTTP. */
@@ -66,6 +68,7 @@ export class Gateway {
   /** How many calls have been answered, by the status of the answer. */
   readonly answered: Map<number, number> = new Map();
   readonly #client: () => Client;
+  readonly #hasHeaders: boolean;
   readonly #timeout: number;
   readonly #maxContentSize: number;
   readonly #maxBacklog: number;
@@ -85,6 +88,7 @@ export class Gateway {
     const { timeout = 30_000, origins = [] } = options;
     const { maxContentSize = 128 * 2 ** 20, maxBacklog = 64 * 2 ** 20 } = options;
     this.#client = access.client;
+    this.#hasHeaders = access.hasHeaders;
     this.#timeout = within("timeout", timeout, 1, LONGEST_TIMER);
     // What has more would cut the connection, and all other calls with it.
     this.#maxContentSize = Math.min(
@@ -183,7 +187,7 @@ export class Gateway {
         deadline: left,
         noWait: true,
         signal: call.signal,
-        headers: forwarded(request),
+        headers: this.#hasHeaders ? forwarded(request) : undefined,
       });
       // The status stands before the rest: what comes first decides on it.
       const { value: first } = await parts.next();

@@ -52,7 +52,8 @@ export interface HttpOptions {
   gateway?: boolean | GatewayOptions;
   /**
    * How to reach the broker, for the gateway and for `/healthz`, which send it requests as others
-   * do.
+   * do. With the dialect `"rfc"` workers get no headers, and errors of theirs are a 504; in
+   * majortomo's nobody can be asked whether a worker is there, and so no service be called.
    * @default {the first of the broker's endpoints, in the multiplexed dialect}
    */
   client?: ClientOptions;
@@ -145,6 +146,7 @@ export class BrokerHttp implements AsyncDisposable {
       this.#gateway = new Gateway({
         client: () => this.#reach("gateway"),
         maxMessageSize: broker.maxMessageSize,
+        hasHeaders: client.dialect !== "rfc",
       }, gateway === true ? {} : gateway);
     }
     this.#health = new Health(broker, () => this.#reach("health"));

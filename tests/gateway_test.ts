@@ -270,6 +270,14 @@ Deno.test("`POST /services/NAME` counts the time that the content takes to come"
   assert.deepEqual(await reason(response), [408, "The content did not come within 50 ms"]);
 });
 
+Deno.test("`POST /services/NAME` passes no headers on in RFC 18, which has none", async () => {
+  await using stage = new HttpStage({ gateway: true, client: { dialect: "rfc" } });
+  await stage.worker("echo", ({ frames }) => frames);
+  const response = await call(stage, "echo", "hello", { "content-type": "text/plain" });
+  assert.deepEqual([response.status, await response.text()], [200, "hello"]);
+  assert.equal((await reason(await call(stage, "nobody")))[0], 404);
+});
+
 Deno.test("`GET /healthz` is asked for though the gateway has no room for more calls", async () => {
   await using stage = new HttpStage({ gateway: true, client: { maxInFlight: 1 } });
   await stage.worker("slow", forever);

@@ -171,8 +171,8 @@ export interface ClientOptions {
    */
   maxInFlight?: number;
   /**
-   * Multiplexed dialect: while requests are in flight, a HEARTBEAT is sent once in this time, in
-   * ms.
+   * Multiplexed dialect: while requests are in flight, and until the broker has said something
+   * since the last was sent, a HEARTBEAT is sent once in this time, in ms.
    * @default {2500}
    */
   heartbeatInterval?: number;

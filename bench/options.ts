@@ -112,10 +112,8 @@ Default: rfc and multiplexed, where they differ.`,
     1_000_000,
   ),
   broker: optional(option("--broker", command(), {
-    description:
-      message`Measure the broker that this starts and that stays in the foreground; {url} is where it is to \
-listen. \
-Default: the one of this checkout.`,
+    description: message`Measure the broker that this starts, in the foreground; {url} is where it \
+is to listen. Default: the one of this checkout.`,
   })),
   against: optional(option("--against", command(), {
     description: message`Measure this one too, in turn with the first, and print ratios.`,

@@ -3,7 +3,7 @@
  *
  * Of Deno's executable of 90 MiB the start goes through a half, which stays with the process; a
  * broker that runs needs a quarter of it. With what libc keeps of what was freed, a broker that has
- * warmed up has 51 MiB resident instead of 88, and under throughput's load 65 instead of 89. It
+ * warmed up has 51 MiB resident instead of 88, and under throughput's load 62 instead of 90. It
  * takes 6 ms, once.
  *
  * @module

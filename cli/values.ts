@@ -18,7 +18,7 @@ import {
 } from "../options.ts";
 
 /** The largest number that there is here. */
-const MOST = String(Number.MAX_SAFE_INTEGER);
+const MOST = `${Number.MAX_SAFE_INTEGER}`;
 /** What a timer can hold, in ms. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -115,7 +115,9 @@ export function count(least: number, most?: number): ValueParser<"sync", number>
     max: most,
     errors: {
       unsafeInteger: (input) =>
-        message`Expected a number from ${text(String(least))} to ${text(MOST)}, but got ${input}.`,
+        message`Expected a number from ${text(String(least))} to ${
+          text(String(most ?? MOST))
+        }, but got ${input}.`,
     },
   });
 }

@@ -94,6 +94,8 @@ async function read(
     }
   } finally {
     signal.removeEventListener("abort", cancel);
+    // Of what is too large no more is taken.
+    cancel();
   }
   signal.throwIfAborted();
   return chunks.length === 1 ? chunks[0]! : await new Blob(chunks).bytes();

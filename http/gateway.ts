@@ -181,7 +181,7 @@ export class Gateway {
       const service = serviceOf(name);
       const timeout = timeoutOf(request) ?? this.#timeout, until = performance.now() + timeout;
       const frames = await this.#read(request, timeout, call);
-      const left = Math.max(1, until - performance.now());
+      const left = Math.max(1, Math.ceil(until - performance.now()));
       const parts = this.#client().stream(service, frames, {
         timeout: left,
         deadline: left,

@@ -110,7 +110,8 @@ export class BrokerHttp implements AsyncDisposable {
   /** For the gateway's calls, and for `/healthz`, whose question does not wait for theirs. */
   readonly #clients: { gateway?: Client; health?: Client } = {};
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
-  readonly #watch: ReturnType<typeof setInterval>;
+  /** Looks whether the broker still listens, for the gateway. */
+  readonly #watch: ReturnType<typeof setInterval> | undefined;
   #closing: Promise<void> | undefined;
 
   /**
@@ -143,23 +144,23 @@ export class BrokerHttp implements AsyncDisposable {
     this.#port = port;
     this.#clientOptions = client;
     if (gateway !== false) {
-      this.#gateway = new Gateway({
+      const calls = this.#gateway = new Gateway({
         client: () => this.#reach("gateway"),
         maxMessageSize: broker.maxMessageSize,
         hasHeaders: client.dialect !== "rfc",
       }, gateway === true ? {} : gateway);
+      this.#watch = setInterval(() => {
+        // Calls were made, so it did listen, and it never does again.
+        if (this.#clients.gateway !== undefined && !broker.isBound) {
+          calls.end("The broker has stopped");
+        }
+      }, INTERVAL);
+      Deno.unrefTimer(this.#watch);
     }
     this.#health = new Health(broker, () => this.#reach("health"));
     this.#metrics = new Metrics(broker, this.#lag, this.#gateway);
     this.#feed = new Feed(broker, this.#lag);
     this.#lag.start();
-    this.#watch = setInterval(() => {
-      // Calls were made, so it did listen, and it never does again.
-      if (this.#clients.gateway !== undefined && !broker.isBound) {
-        this.#gateway?.end("The broker has stopped");
-      }
-    }, INTERVAL);
-    Deno.unrefTimer(this.#watch);
   }
 
   /**

@@ -107,11 +107,11 @@ Deno.test("`broker` ends in order when it is stopped with calls over HTTP under 
   await using _ = broker;
   const worker = start("cli/echo.ts", ["worker", "-b", endpoint, "-d", "1h"]);
   await using __ = worker;
-  await worker.stderr(/^Serving/);
+  const stats = async () => (await (await fetch(`${url}status.json`)).json()).stats;
+  // It says that it serves before the broker knows.
+  while ((await stats()).workers.registered === 0) { /* It is on its way. */ }
   const answer = fetch(`${url}services/mdp-echo`, { method: "POST", body: "x" });
-  for (let held = 0; held === 0;) {
-    held = (await (await fetch(`${url}status.json`)).json()).stats.inFlight;
-  }
+  while ((await stats()).inFlight === 0) { /* So is the call. */ }
   broker.kill("SIGTERM");
   const { status } = await answer;
   assert.equal(status, 503);

@@ -54,6 +54,7 @@ import {
   checkOptions,
   checkSignal,
   type LiveBrokerOptions,
+  LONGEST_NAME,
   resolveBrokerOptions,
   resolveBuffer,
   resolveChangedOptions,
@@ -101,8 +102,6 @@ const GATHERED = 32;
 const FLUSH = 128;
 /** How many identities are kept as strings; as many connections may have been there. */
 const IDENTITIES = 65_536;
-/** How many bytes a service's name may have: it is read, kept, and the key of maps. */
-const LONGEST_NAME = 65_535;
 /** How many bytes an address has at most, by ZMTP. */
 const LONGEST_ADDRESS = 255;
 /** After how many invalid messages of a turn what is to be sent is sent. */
@@ -393,7 +392,8 @@ export class Broker {
    *
    * @param service The name of a service, whose workers alone are meant. Default: those of all.
    * @returns Copies, in the order in which they registered; none if there is no such service.
-   * @throws {TypeError} If the name is neither text nor bytes, or empty.
+   * @throws {TypeError} If the name is neither text nor bytes, or empty, {@linkcode RangeError} if it
+   * is too long.
    */
   workers(service?: string | Uint8Array): WorkerStats[] {
     const name = service === undefined ? undefined : binaryName(serviceName(service));

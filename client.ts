@@ -176,7 +176,7 @@ export class Client implements ClientLike {
    * the request is sent again if `retries` are left; what had come of the reply by then is
    * dropped. Bytes must not be changed until the call has ended.
    *
-   * @param service The name of the service: text (sent as UTF-8) or bytes, at least one.
+   * @param service The name of the service: text (sent as UTF-8) or bytes, 1 to 65,535.
    * @param body One frame, or several in a list. Default: one empty frame.
    * @param options See {@linkcode RequestOptions}; times in ms.
    * @returns The reply: its PARTIALs, if there are any, and its FINAL.
@@ -194,7 +194,7 @@ export class Client implements ClientLike {
    * multiplexed dialect and the broker does not speak it.
    * @throws {ZmqError} If libzmq cannot connect: a bad endpoint, or too many sockets (`EMFILE`).
    * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if an option is
-   * out of range.
+   * out of range or the name too long.
    * @throws The signal's reason, if it aborts.
    */
   request(
@@ -217,12 +217,12 @@ export class Client implements ClientLike {
    * leave the loop early gives the request up. Parts that come faster than they are taken are
    * kept in memory; `timeout` counts only while one is waited for.
    *
-   * @param service The name of the service: text (sent as UTF-8) or bytes, at least one.
+   * @param service The name of the service: text (sent as UTF-8) or bytes, 1 to 65,535.
    * @param body One frame, or several in a list. Default: one empty frame.
    * @param options See {@linkcode RequestOptions}; times in ms.
    * @returns The parts. Taking one throws what `request()` rejects with, but for wrong arguments.
    * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if an option is
-   * out of range.
+   * out of range or the name too long.
    */
   stream(
     service: string | Uint8Array,
@@ -259,10 +259,11 @@ export class Client implements ClientLike {
    * Strict dialogue: sends a request, whose reply must be received before the next. Connects
    * first if it is not connected.
    *
-   * @param service The name of the service: text (sent as UTF-8) or bytes, at least one.
+   * @param service The name of the service: text (sent as UTF-8) or bytes, 1 to 65,535.
    * @param frames The body. Default: one empty frame.
    * @throws {StateError} If a reply is still due, or the client is closed.
-   * @throws {TypeError} If an argument has the wrong type.
+   * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if the name is too
+   * long.
    * @throws {ZmqError} If libzmq cannot connect.
    */
   send(service: string | Uint8Array, ...frames: BodyFrame[]): void {

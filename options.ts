@@ -238,7 +238,7 @@ export interface WorkerOptions {
    * @default {"tcp://127.0.0.1:5555"}
    */
   broker?: string | readonly string[];
-  /** The name of the service that it serves: text (sent as UTF-8) or bytes, at least one. */
+  /** The name of the service that it serves: text (sent as UTF-8) or bytes, 1 to 65,535. */
   service: string | Uint8Array;
   /**
    * What to speak; see {@linkcode DialectOption}.
@@ -520,24 +520,36 @@ export function headersOf(frame: Uint8Array | undefined): Readonly<Record<string
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
+/** How many bytes a service's name may have: the broker reads and keeps it. */
+export const LONGEST_NAME = 65_535;
+
 /**
  * The name of a service in bytes.
  *
  * @param name Text, taken as UTF-8, or bytes.
  * @throws {TypeError} If it is neither, or empty.
+ * @throws {RangeError} If it is longer than a broker takes.
  */
 export function serviceName(name: string | Uint8Array): Uint8Array {
+  if (typeof name === "string" && name === lastName?.text) return lastName.bytes;
   if (typeof name !== "string" && !(name instanceof Uint8Array)) {
     throw new TypeError(`A service name is a string or a Uint8Array, got ${show(name)}`);
   }
-  if (name.length === 0) throw new TypeError("A service name has at least one byte, got none");
-  if (typeof name !== "string") return name;
-  if (name !== lastName.text) lastName = { text: name, bytes: new TextEncoder().encode(name) };
-  return lastName.bytes;
+  const bytes = typeof name === "string" ? new TextEncoder().encode(name) : name;
+  if (bytes.length === 0) throw new TypeError("A service name has at least one byte, got none");
+  if (bytes.length > LONGEST_NAME) {
+    throw new RangeError(
+      `A service name has at most ${LONGEST_NAME} bytes, got ${bytes.length}: ${
+        show(name).slice(0, 32)
+      }…`,
+    );
+  }
+  if (typeof name === "string") lastName = { text: name, bytes };
+  return bytes;
 }
 
 /** The one that was encoded last: a client mostly asks for the same service again. */
-let lastName = { text: "", bytes: new Uint8Array(0) };
+let lastName: { text: string; bytes: Uint8Array } | undefined;
 
 /** One frame of a body: text, sent as UTF-8, or bytes. */
 export type BodyFrame = string | Uint8Array;
@@ -549,10 +561,10 @@ export type Body = BodyFrame | readonly BodyFrame[];
  * The frames of a body, at least one, as RFC 18 wants it.
  *
  * @param body Text, bytes, or a list of both; `undefined` is one empty frame.
- * @throws {TypeError} If it is anything else.
+ * @throws {TypeError} If it is anything else, or bytes that were transferred to somebody else.
  */
 export function bodyFrames(body: Body | undefined): Uint8Array[] {
-  if (body instanceof Uint8Array) return [body];
+  if (body instanceof Uint8Array) return [bodyFrame(body)];
   const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
   if (frames.length === 0) return [new Uint8Array(0)];
   if (frames.length === 1) return [bodyFrame(frames[0])];
@@ -564,7 +576,11 @@ export function bodyFrames(body: Body | undefined): Uint8Array[] {
 
 function bodyFrame(frame: unknown): Uint8Array {
   if (typeof frame === "string") return new TextEncoder().encode(frame);
-  if (frame instanceof Uint8Array) return frame;
+  if (frame instanceof Uint8Array) {
+    // What was posted to a Deno Worker, say, has no bytes any more: they would be missed silently.
+    if (frame.length > 0 || (frame.buffer as ArrayBuffer).detached !== true) return frame;
+    throw new TypeError("A frame's bytes were transferred, so that they cannot be sent");
+  }
   throw new TypeError(`A body is a string, a Uint8Array or a list of those, got ${show(frame)}`);
 }
 

@@ -190,7 +190,7 @@ export class MockClient implements ClientLike {
   /**
    * Sets the reply to requests for a service, in place of the one before.
    *
-   * @param service The name of the service: text (UTF-8) or bytes, at least one.
+   * @param service The name of the service: text (UTF-8) or bytes, 1 to 65,535.
    * @param reply What to answer.
    * @param later What to answer to the requests after the first, one each; the last one answers
    * all that follow.

@@ -296,6 +296,16 @@ Deno.test("`serviceName` takes text as UTF-8 and bytes as they are", () => {
   assert.throws(() => serviceName(new Uint8Array(0)), TypeError);
 });
 
+Deno.test("`serviceName` takes as many bytes as a broker does, and refuses more", () => {
+  const longest = "é".repeat(32_767) + "x";
+  assert.equal(serviceName(longest).length, 65_535);
+  assert.throws(() => serviceName(longest + "y"), {
+    name: "RangeError",
+    message: /^A service name has at most 65535 bytes, got 65536: "éé+…$/,
+  });
+  assert.throws(() => serviceName(new Uint8Array(65_536)), RangeError);
+});
+
 Deno.test("`bodyFrames` makes frames of text, bytes and lists of both", () => {
   assertFrames(bodyFrames("hello"), ["hello"]);
   assertFrames(bodyFrames(bytes([1, 2])), [[1, 2]]);
@@ -319,6 +329,17 @@ Deno.test("`bodyFrames` throws TypeError for what is no frame", () => {
     assert.throws(() => bodyFrames(body as string), {
       name: "TypeError",
       message: `A body is a string, a Uint8Array or a list of those, got ${got}`,
+    });
+  }
+});
+
+Deno.test("`bodyFrames` throws TypeError for bytes that were transferred", () => {
+  const frame = new Uint8Array([1, 2]);
+  structuredClone(frame.buffer, { transfer: [frame.buffer] });
+  for (const body of [frame, ["x", frame]]) {
+    assert.throws(() => bodyFrames(body), {
+      name: "TypeError",
+      message: "A frame's bytes were transferred, so that they cannot be sent",
     });
   }
 });

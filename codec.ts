@@ -378,9 +378,13 @@ function checkHeader(length: number): number | InvalidMessage {
     length === HEADER_LENGTH && head[0] === MDP[0] && head[1] === MDP[1] && head[2] === MDP[2] &&
     head[4] === VERSION[0] && head[5] === VERSION[1] && (side === CLIENT || side === WORKER)
   ) return side;
+  const text = length === HEADER_LENGTH ? String.fromCharCode(...head.subarray(0, length)) : "";
   return new InvalidMessage(
     "header",
-    `The header is ${show(head, length)}, which is neither "MDPC02" nor "MDPW02"`,
+    // There are peers of MDP 0.1 left, the examples of ZeroMQ's guide among them.
+    text === "MDPC01" || text === "MDPW01"
+      ? `The header is "${text}", which is MDP 0.1: only MDP 0.2 is spoken here`
+      : `The header is ${show(head, length)}, which is neither "MDPC02" nor "MDPW02"`,
   );
 }
 

@@ -221,7 +221,13 @@ const REFUSED_AT_BROKER: Refusal[] = [
     "MDP 0.1",
     ["MDPC01", "echo", "hello"],
     HEADER,
-    'The header is 6 bytes (4d 44 50 43 30 31), which is neither "MDPC02" nor "MDPW02"',
+    'The header is "MDPC01", which is MDP 0.1: only MDP 0.2 is spoken here',
+  ],
+  [
+    "a worker of MDP 0.1",
+    ["", "MDPW01", [1], "echo"],
+    HEADER,
+    'The header is "MDPW01", which is MDP 0.1: only MDP 0.2 is spoken here',
   ],
   [
     "a header that goes on",

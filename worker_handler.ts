@@ -8,6 +8,7 @@
 import type { Logger } from "@logtape/logtape";
 import { DisconnectedError, ServiceError } from "./errors.ts";
 import type { Body } from "./options.ts";
+import { itemsOf } from "./worker_items.ts";
 import {
   cancellation,
   finish,
@@ -27,8 +28,8 @@ import {
  *   empty frame is sent
  * - a generator, async or not: each body that it yields is sent as a PARTIAL, the one that it
  *   returns as the FINAL; if it returns none, that is one empty frame
- * - another iterable, async or not, e.g. a `ReadableStream`: each item is sent as a PARTIAL, then a
- *   FINAL of one empty frame
+ * - another iterable, async or not: each item is sent as a PARTIAL, then a FINAL of one empty frame
+ * - a `ReadableStream`: likewise, and it is cancelled when nobody wants the answer any more
  */
 export type HandlerResult =
   | Body
@@ -181,7 +182,7 @@ type Items = Exclude<HandlerResult, Body | void>;
 
 async function answerFrom(request: WorkerRequest, items: Items): Promise<void> {
   // Not for await: the value that a generator returns is wanted too.
-  const iterator = sequence(items);
+  const iterator = itemsOf(items, request);
   for (;;) {
     const { done, value } = await iterator.next();
     if (done) {
@@ -198,10 +199,6 @@ async function answerFrom(request: WorkerRequest, items: Items): Promise<void> {
       throw error;
     }
   }
-}
-
-async function* sequence(items: Items): AsyncGenerator<Body, unknown, undefined> {
-  return yield* items;
 }
 
 function isIterable(value: unknown): value is Items {

@@ -8,6 +8,7 @@ import type { Id } from "./codec.ts";
 import { DisconnectedError, ServiceError, StateError, TimeoutError } from "./errors.ts";
 import { type Body, bodyFrames, headerFrame, headersOf } from "./options.ts";
 import { Payload } from "./reply.ts";
+import { itemsOf } from "./worker_items.ts";
 
 /** What can be sent along with a part of an answer. */
 export interface PartOptions {
@@ -295,7 +296,8 @@ export class WorkerRequest extends Payload {
   }
 
   /**
-   * Answers with a PARTIAL for each item, and then always with a FINAL.
+   * Answers with a PARTIAL for each item, and then always with a FINAL. If the request is cancelled
+   * the iteration is ended; a stream is cancelled at once.
    *
    * @param items The bodies of the PARTIALs.
    * @param final The body of the FINAL.
@@ -311,7 +313,11 @@ export class WorkerRequest extends Payload {
       throw new TypeError("replyFrom takes an iterable of bodies, got a body");
     }
     const last = bodyFrames(final);
-    for await (const item of items) await this.partial(item);
+    for await (const item of itemsOf(items, this)) {
+      // There may be no end to what nobody gets, and no turn of the event loop in between.
+      if (this.#cancelled !== undefined) break;
+      await this.partial(item);
+    }
     await this.final(last);
   }
 

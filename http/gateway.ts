@@ -192,7 +192,7 @@ export class Gateway {
       // The status stands before the rest: what comes first decides on it.
       const { value: first } = await parts.next();
       const type = first!.headers["content-type"];
-      const asEvents = (request.headers.get("accept") ?? "").includes(EVENTS);
+      const asEvents = wantsEvents(request);
       if (first!.type === "final" && !asEvents) {
         return respondFrames(first!.frames, type, { ...HARMLESS, ...headers });
       }
@@ -230,6 +230,14 @@ function serviceOf(name: string): Uint8Array {
     (_, hex: string) => String.fromCharCode(parseInt(hex, 16)),
   );
   return Uint8Array.from(binary, (char) => char.charCodeAt(0));
+}
+
+/** Whether the caller names server-sent events among what it accepts: "any" is the content itself. */
+function wantsEvents({ headers }: Request): boolean {
+  return (headers.get("accept") ?? "").split(",").some((range) => {
+    const [type, ...parameters] = range.toLowerCase().split(";").map((part) => part.trim());
+    return type === EVENTS && !parameters.some((parameter) => /^q\s*=\s*0(\.0*)?$/.test(parameter));
+  });
 }
 
 /** How long the caller will wait, in ms. */

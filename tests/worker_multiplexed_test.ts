@@ -436,6 +436,76 @@ Deno.test("Rule 3: CANCEL ends a generator", async () => {
   assert.ok(ended);
 });
 
+for (const kind of ["async", "plain"] as const) {
+  Deno.test(`Rule 3: CANCEL ends \`replyFrom\`, the ${kind} generator in it too`, async () => {
+    await using pair = new Pair();
+    let items = 0, ended = false;
+    const forever = async function* () {
+      try {
+        for (;; items++) {
+          yield "part";
+          await pause(5);
+        }
+      } finally {
+        ended = true;
+      }
+    };
+    // It leaves no turn to the event loop, unless the socket is full.
+    const atOnce = function* () {
+      try {
+        for (; items < 3e6; items++) yield "part";
+      } finally {
+        ended = true;
+      }
+    };
+    pair.worker.serve(async (request) => {
+      await request.replyFrom(kind === "async" ? forever() : atOnce());
+    });
+    const peer = await pair.registered();
+    peer.send(control(REQUEST, 7), "?");
+    await peer.expect(control(PARTIAL, 7), "part");
+    peer.send(control(CANCEL, 7));
+    for (;;) {
+      const [head] = await peer.inbox.next("the end");
+      if (head![6] === FINAL) break;
+      assert.equal(head![6], PARTIAL);
+    }
+    assert.ok(ended);
+    assert.ok(items < 3e6, `${items} items`);
+  });
+}
+
+Deno.test("Rule 3: CANCEL ends a stream of which nothing comes any more", async () => {
+  await using pair = new Pair({ concurrency: 2 });
+  const reasons: unknown[] = [];
+  const stream = () =>
+    new ReadableStream<string>({
+      start: (controller) => controller.enqueue("first"),
+      cancel: (reason) => void reasons.push(reason),
+    });
+  pair.worker.serve((request) =>
+    request.text() === "returned" ? stream() : request.replyFrom(stream())
+  );
+  const peer = await pair.registered(2);
+  for (const [id, how] of [[7, "returned"], [8, "by replyFrom"]] as const) {
+    peer.send(control(REQUEST, id), how);
+    await peer.expect(control(PARTIAL, id), "first");
+    peer.send(control(CANCEL, id));
+    await peer.expect(control(FINAL, id), "");
+  }
+  assert.deepEqual(reasons.map((reason) => (reason as Error).name), ["AbortError", "AbortError"]);
+});
+
+Deno.test("a stream of which nothing comes any more is ended when the broker is lost", async () => {
+  await using pair = new Pair();
+  const reason = Promise.withResolvers<unknown>();
+  pair.worker.serve(() => new ReadableStream<string>({ cancel: reason.resolve }));
+  const peer = await pair.registered();
+  peer.send(control(REQUEST, 7), "?");
+  peer.send(control(DISCONNECT));
+  assert.ok(await soon(reason.promise, "its end") instanceof DisconnectedError);
+});
+
 Deno.test("Rule 3: CANCEL for what is not held is ignored", async () => {
   using log = captureLog();
   await using pair = new Pair();

@@ -7,6 +7,7 @@
 
 import { getLogger } from "@logtape/logtape";
 import { Alarm } from "./alarm.ts";
+import { STOPPING, STOPPING_WORDS, WORKER_LOST } from "./broker_codes.ts";
 import { type CallTrace, ClientTraces } from "./client_traces.ts";
 import { DisconnectedError, type ServiceError, StateError, TimeoutError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
@@ -46,8 +47,14 @@ function appended<T>(list: T[], item: T): T[] {
 
 /** An error that came from the event loop: its stack is to name who waits for it. */
 function caught(error: Error): Error {
-  Error.captureStackTrace(error, caught);
+  // One that a test has frozen keeps its own.
+  if (Object.isExtensible(error)) Error.captureStackTrace(error, caught);
   return error;
+}
+
+/** Whether it is the broker that refuses, whoever asks for what. */
+function isStopping({ code, message }: ServiceError): boolean {
+  return code === STOPPING && message === STOPPING_WORDS;
 }
 
 /** What a request has whose caller says nothing. */
@@ -86,7 +93,7 @@ export class Calls {
    * Makes a call, which begins when its reply is asked for.
    *
    * @throws {TypeError} For an argument of the wrong type, {@linkcode RangeError} for an option
-   * that is out of range.
+   * that is out of range, or too long a name or body.
    */
   make(
     service: string | Uint8Array,
@@ -99,7 +106,7 @@ export class Calls {
     checkFlag("once", options.once);
     const request: Outgoing = {
       service: serviceName(service),
-      body: bodyFrames(body),
+      body: bodyFrames(body, this.options.maxMessageSize),
       headers: headerFrame(options.headers),
       options,
     };
@@ -130,10 +137,12 @@ export class Calls {
     return isFree;
   }
 
-  /** For {@linkcode Call}: it is over. */
+  /** For {@linkcode Call}: it needs no turn any more. */
   end(call: Call): void {
-    if (call.turn === "waiting") this.#queue.remove(call);
-    if (call.turn !== "taken") return;
+    const { turn } = call;
+    call.turn = "none";
+    if (turn === "waiting") this.#queue.remove(call);
+    if (turn !== "taken") return;
     this.#inFlight.remove(call);
     const next = this.#queue.shift();
     if (next === undefined) this.#size--;
@@ -188,6 +197,12 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   #broken: Error | undefined;
   /** Why nothing more comes of it, if that is not the request's fault. */
   #void: { readonly why: string; readonly refusal: ServiceError | undefined } | undefined;
+  /** How it was refused, this time or before. */
+  #refusal: ServiceError | undefined;
+  /** Where the next attempt goes, if it is not the first. */
+  #target: string | undefined;
+  /** Whether its parts are taken one by one. */
+  #streams = false;
 
   /** For {@linkcode Calls}. */
   constructor(
@@ -277,6 +292,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
 
   /** The parts as they come. It is not sent again once one has been handed out. */
   async *stream(): AsyncGenerator<ReplyPart, void, undefined> {
+    this.#streams = true;
     try {
       const turn = this.#begin();
       if (turn !== undefined) await turn;
@@ -320,6 +336,8 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   onPart(part: ReplyPart): void {
     this.#received++;
     this.#inbox = appended(this.#inbox, part);
+    // It may be long before the last part is taken, and may need other calls.
+    if (this.#streams && part.type === "final") this.#calls.end(this);
     this.#gate.wake();
   }
 
@@ -332,6 +350,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   /** For the transport. */
   onVoid(why: string, refusal?: ServiceError): void {
     this.#void = { why, refusal };
+    this.#refusal = refusal ?? this.#refusal;
     this.#gate.wake();
   }
 
@@ -375,6 +394,8 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   /** Sends it, if it is not sent. @returns How long to wait for the next part, in ms; 0 if it is there. */
   #prepare(): number {
     this.#throwIfFailed();
+    // All of it came in time, however slowly it is used.
+    if (this.#inbox.at(-1)?.type === "final") return 0;
     const left = this.#left();
     if (left <= 0) throw this.#timeoutError("deadline");
     this.#exchange ??= this.#send();
@@ -401,13 +422,12 @@ export class Call implements Linked<Call>, Receiver, Waiter {
     }
     if (this.#broken !== undefined) throw caught(this.#broken);
     if (this.#void !== undefined) {
-      brokers.silent(endpoint);
+      const { refusal } = this.#void;
+      // Otherwise it has spoken: another is used when it has answered better.
+      if (refusal === undefined || isStopping(refusal)) brokers.silent(endpoint);
       return undefined;
     }
-    if (this.#received === 0) {
-      brokers.silent(endpoint);
-      transport.suspect(endpoint);
-    }
+    if (this.#received === 0 && transport.suspect(endpoint)) brokers.silent(endpoint);
     if (this.#left() <= 0) throw this.#timeoutError("deadline");
     return undefined;
   }
@@ -424,8 +444,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
 
   #send(): Exchange {
     const { brokers, transport } = this.#calls;
-    const before = this.#tried.at(-1);
-    const endpoint = before === undefined ? brokers.current : brokers.after(before);
+    const endpoint = this.#target ?? brokers.current;
     this.#tried = appended(this.#tried, endpoint);
     this.#trace?.sent(endpoint, this.#tried.length);
     return transport.open(endpoint, this.#request, this, this.#deadlineAt);
@@ -444,6 +463,8 @@ export class Call implements Linked<Call>, Receiver, Waiter {
     const pause = lost ? 0 : backoffPause(attempts - 1, backoff, maxBackoff, Math.random());
     const tooLate = performance.now() + pause >= this.#deadlineAt;
     if (attempts > most || tooLate) throw this.#attemptError();
+    const before = this.#tried.at(-1)!, isFine = this.#void?.refusal?.code === WORKER_LOST;
+    this.#target = isFine ? before : this.#calls.brokers.after(before);
     this.#abandon();
     logger.debug("Sending {name} again, since no reply came from {endpoint}", {
       name: this.name,
@@ -455,7 +476,10 @@ export class Call implements Linked<Call>, Receiver, Waiter {
 
   /** What the call fails with if the attempt that has failed was the last. */
   #attemptError(): Error {
-    if (this.#void === undefined) return this.#timeoutError();
+    if (this.#void === undefined) {
+      // An answer of one broker says more than the silence of the next.
+      return this.#refusal === undefined ? this.#timeoutError() : caught(this.#refusal);
+    }
     const { why, refusal } = this.#void;
     if (refusal !== undefined) return caught(refusal);
     const attempts = this.#tried.length;

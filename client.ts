@@ -20,8 +20,8 @@ import { DealerLine } from "./line.ts";
 import {
   type Body,
   type BodyFrame,
-  checkOptions,
   type ClientOptions,
+  isReconnect,
   type RequestOptions,
   resolveClientOptions,
 } from "./options.ts";
@@ -194,7 +194,7 @@ export class Client implements ClientLike {
    * multiplexed dialect and the broker does not speak it.
    * @throws {ZmqError} If libzmq cannot connect: a bad endpoint, or too many sockets (`EMFILE`).
    * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if an option is
-   * out of range or the name too long.
+   * out of range or the name or body too long.
    * @throws The signal's reason, if it aborts.
    */
   request(
@@ -222,7 +222,7 @@ export class Client implements ClientLike {
    * @param options See {@linkcode RequestOptions}; times in ms.
    * @returns The parts. Taking one throws what `request()` rejects with, but for wrong arguments.
    * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if an option is
-   * out of range or the name too long.
+   * out of range or the name or body too long.
    */
   stream(
     service: string | Uint8Array,
@@ -247,12 +247,11 @@ export class Client implements ClientLike {
    * @param options Whether to connect anew and give up a reply that is due: as
    * {@linkcode ConnectOptions}, or only `true`.
    * @throws {StateError} If the client is closed.
+   * @throws {TypeError} If the options are none.
    * @throws {ZmqError} If libzmq refuses the endpoint, or another socket (`EMFILE`).
    */
   connect(options: ConnectOptions | boolean = false): void {
-    if (typeof options !== "boolean") checkOptions("The options of connect()", options);
-    const reconnect = typeof options === "boolean" ? options : options.reconnect ?? false;
-    this.#dialogue.connect(reconnect);
+    this.#dialogue.connect(isReconnect(options));
   }
 
   /**
@@ -262,8 +261,8 @@ export class Client implements ClientLike {
    * @param service The name of the service: text (sent as UTF-8) or bytes, 1 to 65,535.
    * @param frames The body. Default: one empty frame.
    * @throws {StateError} If a reply is still due, or the client is closed.
-   * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if the name is too
-   * long.
+   * @throws {TypeError} If an argument has the wrong type, {@linkcode RangeError} if the name or
+   * body is too long.
    * @throws {ZmqError} If libzmq cannot connect.
    */
   send(service: string | Uint8Array, ...frames: BodyFrame[]): void {

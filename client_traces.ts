@@ -6,6 +6,7 @@
 
 import { context, type Span, SpanKind, trace, type Tracer } from "@opentelemetry/api";
 import { ServiceError } from "./errors.ts";
+import { wordsOf } from "./thrown.ts";
 import { activeTracer, carrierOf, setFailed, SYSTEM } from "./traces.ts";
 
 /** Makes the spans of a client's calls. */
@@ -36,6 +37,7 @@ export class ClientTraces {
 /** The span of a call. */
 export class CallTrace {
   readonly #span: Span;
+  #isOver = false;
   /** What the request's headers are to have. */
   readonly headers: Readonly<Record<string, string>>;
 
@@ -50,19 +52,21 @@ export class CallTrace {
     this.#span.setAttributes({ "server.address": endpoint, "mdp.attempts": attempt });
   }
 
-  /** It has failed. */
+  /** It has failed, if it is not over. */
   fail(error: unknown): void {
+    if (this.#isOver) return;
     const isError = error instanceof Error;
     const type = error instanceof ServiceError
       ? `${error.code}`
       : isError
       ? error.name
       : typeof error;
-    setFailed(this.#span, type, isError ? error.message : String(error));
+    setFailed(this.#span, type, wordsOf(error, type));
   }
 
   /** It is over. */
   end(): void {
+    this.#isOver = true;
     this.#span.end();
   }
 }

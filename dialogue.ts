@@ -60,7 +60,8 @@ export class Dialogue implements Receiver {
   #received = false;
   #broken: Error | undefined;
   #isLost = false;
-  #receiving = false;
+  /** The call that waits for a part, if one does. */
+  #waiter: symbol | undefined;
   /** The end of the connections that there have been. */
   #ended: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -82,7 +83,7 @@ export class Dialogue implements Receiver {
 
   /** Whether there is a connection. */
   get isConnected(): boolean {
-    return this.#line !== undefined;
+    return this.#line !== undefined && !this.#isLost;
   }
 
   /** The request whose reply is due, if one is. */
@@ -102,7 +103,11 @@ export class Dialogue implements Receiver {
 
   /** Sends a request; connects before if needed. */
   send(service: string | Uint8Array, frames: readonly BodyFrame[]): void {
-    const request = { service: serviceName(service), body: bodyFrames(frames), options: {} };
+    const request = {
+      service: serviceName(service),
+      body: bodyFrames(frames, this.#options.maxMessageSize),
+      options: {},
+    };
     this.#open();
     if (this.#due !== undefined) {
       throw new StateError(
@@ -123,19 +128,19 @@ export class Dialogue implements Receiver {
     signal?.throwIfAborted();
     const request = this.#due;
     if (request === undefined) return undefined;
-    if (this.#receiving) {
+    if (this.#waiter !== undefined) {
       throw new StateError(
         `Another call waits for the reply of service ${quote(request.service)} already`,
       );
     }
-    this.#receiving = true;
+    const waiter = this.#waiter = Symbol();
     try {
       // What has come since the last turn of the event loop is there already.
       if (this.#isBare()) this.#line!.poll();
       if (this.#isBare() && timeout > 0) await this.#wait(timeout, signal);
       return this.#take(request, timeout);
     } finally {
-      this.#receiving = false;
+      if (this.#waiter === waiter) this.#waiter = undefined;
     }
   }
 
@@ -243,7 +248,7 @@ export class Dialogue implements Receiver {
   }
 
   async #wait(timeout: number, signal: AbortSignal | undefined): Promise<void> {
-    const onAbort = () => this.#gate.fail(signal!.reason);
+    const onAbort = () => this.#giveUp(signal!.reason);
     signal?.addEventListener("abort", onAbort);
     try {
       const inTime = await this.#gate.wait(timeout);
@@ -254,6 +259,12 @@ export class Dialogue implements Receiver {
     }
   }
 
+  /** Ends the wait for a part: another may begin at once. */
+  #giveUp(reason: unknown): void {
+    this.#waiter = undefined;
+    this.#gate.fail(reason);
+  }
+
   #isBare(): boolean {
     return this.#inbox.length === 0 && this.#broken === undefined;
   }
@@ -261,7 +272,7 @@ export class Dialogue implements Receiver {
   /** Ends the connection, and with it the wait for a reply if there is one. */
   #end(linger: number): void {
     if (this.#line === undefined) return;
-    if (this.#due !== undefined) this.#gate.fail(this.#givenUp(this.#due));
+    if (this.#due !== undefined) this.#giveUp(this.#givenUp(this.#due));
     this.#ended = Promise.all([this.#ended, this.#line.close(linger)]);
     this.#line = undefined;
     this.#due = undefined;

@@ -21,6 +21,7 @@
  */
 
 import { getLogger } from "@logtape/logtape";
+import { STOPPING, TOO_LATE, WORKER_LOST } from "./broker_codes.ts";
 import {
   type Command,
   type CommandAtClient,
@@ -47,7 +48,6 @@ const logger = getLogger(["majortomo", "client"]);
 const COURTESY = 100;
 /** The longest time to live that the wire can carry, in ms. */
 const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
-const WORKER_LOST = 502, STOPPING = 503, TOO_LATE = 504;
 
 /** What a {@linkcode Link} needs of its owner. */
 export interface LinkOwner {
@@ -114,6 +114,11 @@ export class Link {
     if (this.#state === "up") this.#send(exchange);
     else this.#waiting.add(exchange);
     return exchange;
+  }
+
+  /** Whether the multiplexed dialect is spoken, and so the broker's silence noticed. */
+  get isUp(): boolean {
+    return this.#state === "up";
   }
 
   /** Hands on what has come already. */

@@ -43,8 +43,8 @@ export class Multiplexer implements Transport, LinkOwner {
     return link.open(request, receiver, deadlineAt);
   }
 
-  suspect(endpoint: string): void {
-    this.#pool.suspect(endpoint);
+  suspect(endpoint: string): boolean {
+    return !this.#links.get(endpoint)?.isUp && this.#pool.suspect(endpoint);
   }
 
   async close(): Promise<void> {

@@ -188,7 +188,8 @@ export interface ClientOptions {
    */
   linger?: number;
   /**
-   * How many bytes a frame of a reply may have.
+   * How many bytes a frame of a reply may have, and the body of a request: a broker cuts off who
+   * sends it a frame beyond its own `maxMessageSize`, which is the same if nobody says otherwise.
    * @default {134217728}
    */
   maxMessageSize?: number;
@@ -283,7 +284,9 @@ export interface WorkerOptions {
    */
   linger?: number;
   /**
-   * How many bytes a frame of a request may have.
+   * How many bytes a frame of a request may have, and the body of a part of an answer: a broker cuts
+   * off who sends it a frame beyond its own `maxMessageSize`, which is the same if nobody says
+   * otherwise.
    * @default {134217728}
    */
   maxMessageSize?: number;
@@ -561,27 +564,42 @@ export type Body = BodyFrame | readonly BodyFrame[];
  * The frames of a body, at least one, as RFC 18 wants it.
  *
  * @param body Text, bytes, or a list of both; `undefined` is one empty frame.
+ * @param most How many bytes they may have together.
  * @throws {TypeError} If it is anything else, or bytes that were transferred to somebody else.
+ * @throws {RangeError} If they have more.
  */
-export function bodyFrames(body: Body | undefined): Uint8Array[] {
-  if (body instanceof Uint8Array) return [bodyFrame(body)];
+export function bodyFrames(body: Body | undefined, most: number = Infinity): Uint8Array[] {
+  if (body instanceof Uint8Array) return [bodyFrame(body, most)];
   const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
   if (frames.length === 0) return [new Uint8Array(0)];
-  if (frames.length === 1) return [bodyFrame(frames[0])];
+  if (frames.length === 1) return [bodyFrame(frames[0], most)];
   const all: Uint8Array[] = [];
+  let size = 0;
   // Not map: that leaves holes out, and a message would end in the middle.
-  for (const frame of frames) all.push(bodyFrame(frame));
+  for (const frame of frames) size += all[all.push(bodyFrame(frame, most)) - 1]!.length;
+  checkSize(size, most);
   return all;
 }
 
-function bodyFrame(frame: unknown): Uint8Array {
-  if (typeof frame === "string") return new TextEncoder().encode(frame);
-  if (frame instanceof Uint8Array) {
-    // What was posted to a Deno Worker, say, has no bytes any more: they would be missed silently.
-    if (frame.length > 0 || (frame.buffer as ArrayBuffer).detached !== true) return frame;
+function bodyFrame(frame: unknown, most: number): Uint8Array {
+  const bytes = typeof frame === "string" ? new TextEncoder().encode(frame) : frame;
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`A body is a string, a Uint8Array or a list of those, got ${show(frame)}`);
+  }
+  // What was posted to a Deno Worker, say, has no bytes any more: they would be missed silently.
+  if (bytes.length === 0 && (bytes.buffer as ArrayBuffer).detached) {
     throw new TypeError("A frame's bytes were transferred, so that they cannot be sent");
   }
-  throw new TypeError(`A body is a string, a Uint8Array or a list of those, got ${show(frame)}`);
+  checkSize(bytes.length, most);
+  return bytes;
+}
+
+/** Who sends a broker more than it takes loses the connection, with all that is in flight on it. */
+function checkSize(size: number, most: number): void {
+  if (size <= most) return;
+  throw new RangeError(
+    `The body has ${size} bytes, and at most ${most} are sent (maxMessageSize)`,
+  );
 }
 
 /**
@@ -606,6 +624,19 @@ export function checkOptions(whose: string, options: unknown): void {
 export function checkFlag(name: string, value: boolean | undefined): void {
   if (value === undefined || typeof value === "boolean") return;
   throw new TypeError(`${name} is true or false, got ${show(value)}`);
+}
+
+/**
+ * Whether `connect()` is to connect anew.
+ *
+ * @param options What it is given.
+ * @throws {TypeError} If they are none.
+ */
+export function isReconnect(options: boolean | { reconnect?: boolean }): boolean {
+  if (typeof options === "boolean") return options;
+  checkOptions("The options of connect()", options);
+  checkFlag("reconnect", options.reconnect);
+  return options.reconnect ?? false;
 }
 
 /** What a timer or libzmq's `int` can hold: 24.8 days in ms. */

@@ -41,8 +41,10 @@ export interface Transport {
   /**
    * Nothing came from a broker in time. If it is gone in silence, so are the connections to it,
    * and what is sent on one is lost: those without a request are not to be used again.
+   *
+   * @returns Whether it may be: not where that is found out by heartbeats.
    */
-  suspect(endpoint: string): void;
+  suspect(endpoint: string): boolean;
   /** Ends all connections. Resolves when they are gone. */
   close(): Promise<void>;
 }
@@ -124,8 +126,9 @@ export class Pool implements Transport {
     }
   }
 
-  suspect(endpoint: string): void {
+  suspect(endpoint: string): boolean {
     for (const { line } of this.#idle.get(endpoint)?.splice(0) ?? []) this.discard(line);
+    return true;
   }
 
   async close(): Promise<void> {

@@ -33,6 +33,15 @@
  * @module
  */
 
+import {
+  INVALID,
+  NO_WORKER,
+  QUEUE_FULL,
+  STOPPING,
+  STOPPING_WORDS,
+  TOO_LATE,
+  WORKER_LOST,
+} from "./broker_codes.ts";
 import { type Dialect, type Id, MAJORTOMO, MULTIPLEXED } from "./commands.ts";
 import type { Refused } from "./codec_multiplexed.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -398,7 +407,7 @@ export class Routing<B> {
     // The ERROR ends whatever has this id.
     const known = this.#clients.get(peer)?.requests.get(refused.request);
     if (known !== undefined) this.#abandon(known, "cancelled", now);
-    this.#tell(peer, refused.request, [400, reason]);
+    this.#tell(peer, refused.request, [INVALID, reason]);
   }
 
   /** A peer's connection is gone. */
@@ -618,7 +627,7 @@ export class Routing<B> {
     const { client, dialect, id } = request;
     this.#shell.report({ type: "request expired", request, reason });
     if (dialect !== MULTIPLEXED) return;
-    this.#tell(client, id, [504, reason === "late" ? "Time to live has passed" : "No worker"]);
+    this.#tell(client, id, [TOO_LATE, reason === "late" ? "Time to live has passed" : "No worker"]);
   }
 
   /** Nobody wants its answer: dropped, and cancelled where that can be said. */
@@ -1018,15 +1027,15 @@ type Notice = [code: number, message: string];
 
 /** What a multiplexed client is told of a refusal, unless by DISCONNECT. */
 const REFUSALS: Readonly<Partial<Record<Refusal, Notice>>> = {
-  queueFull: [429, "Too many requests are queued"],
-  clientQueueFull: [429, "Too many requests of this client are queued"],
-  stopping: [503, "The broker is stopping"],
-  noWorker: [404, "No worker serves this"],
+  queueFull: [QUEUE_FULL, "Too many requests are queued"],
+  clientQueueFull: [QUEUE_FULL, "Too many requests of this client are queued"],
+  stopping: [STOPPING, STOPPING_WORDS],
+  noWorker: [NO_WORKER, "No worker serves this"],
 };
 
 /** What a multiplexed client is told when its request is dropped, unless it knows. */
 const DROPS: Readonly<Partial<Record<Drop, Notice>>> = {
-  attempts: [502, "Too many workers were lost with the request"],
-  partial: [502, "The worker was lost after a part of its reply"],
-  once: [502, "The worker was lost with the request"],
+  attempts: [WORKER_LOST, "Too many workers were lost with the request"],
+  partial: [WORKER_LOST, "The worker was lost after a part of its reply"],
+  once: [WORKER_LOST, "The worker was lost with the request"],
 };

@@ -33,6 +33,7 @@ import {
   type ClientOptions,
   headerFrame,
   headersOf,
+  isReconnect,
   type RequestOptions,
   resolveClientOptions,
   type ResolvedClientOptions,
@@ -164,7 +165,7 @@ export class MockClient implements ClientLike {
     const answer = (request: Outgoing) => this.#answer(request);
     const transport: Transport = {
       open: (endpoint, request, receiver) => this.#open(endpoint, request, receiver),
-      suspect: () => {},
+      suspect: () => true,
       close: () => Promise.resolve(),
     };
     this.#calls = new Calls(resolved, transport, brokers);
@@ -248,9 +249,10 @@ export class MockClient implements ClientLike {
    *
    * @param options Whether to give up a reply that is due.
    * @throws {StateError} If the client is closed.
+   * @throws {TypeError} If the options are none.
    */
   connect(options: ConnectOptions | boolean = false): void {
-    this.#dialogue.connect(typeof options === "boolean" ? options : options.reconnect ?? false);
+    this.#dialogue.connect(isReconnect(options));
   }
 
   /**

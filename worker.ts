@@ -23,6 +23,7 @@ import {
   type Body,
   checkOptions,
   checkSignal,
+  isReconnect,
   resolveDrain,
   type ResolvedWorkerOptions,
   resolveWorkerOptions,
@@ -244,10 +245,13 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    * @throws {MdpError} If libzmq cannot be opened.
    */
-  [Symbol.asyncIterator](): AsyncIterator<WorkerRequest, undefined, void> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<WorkerRequest, undefined, void> {
     this.#claim("an iteration");
     this.#open();
     return {
+      [Symbol.asyncIterator]() {
+        return this;
+      },
       next: async () => {
         const value = await this.#take();
         return value === undefined ? { done: true, value } : { done: false, value };
@@ -267,14 +271,16 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    *
    * @param options With `reconnect`, connections that there are already are ended, with all
    * requests in hand, and made anew; otherwise they are left as they are.
+   * @throws {TypeError} If the options are none.
    * @throws {StateError} If the worker is closed.
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    * @throws {MdpError} If libzmq cannot be opened.
    */
   connect(options: { reconnect?: boolean } = {}): void {
+    const reconnect = isReconnect(options);
     this.#refuseIfClosed();
     if (this.#sessions.length === 0) return this.#open();
-    if (!options.reconnect) return;
+    if (!reconnect) return;
     for (const session of [...this.#retired]) session.end();
     for (const session of [...this.#sessions]) session.reopen();
   }

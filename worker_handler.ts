@@ -8,6 +8,7 @@
 import type { Logger } from "@logtape/logtape";
 import { DisconnectedError, ServiceError } from "./errors.ts";
 import type { Body } from "./options.ts";
+import { wordsOf } from "./thrown.ts";
 import { itemsOf } from "./worker_items.ts";
 import {
   cancellation,
@@ -81,6 +82,9 @@ export function handle(
   }
 }
 
+/** What is said of an error that has no text. */
+const UNKNOWN = "The handler failed";
+
 /** Made apart: a closure in `handle` would be made for each request, and 100 bytes for what it sees. */
 function failing(
   request: WorkerRequest,
@@ -99,6 +103,22 @@ async function answerLater(
 }
 
 async function failed(
+  request: WorkerRequest,
+  error: unknown,
+  onError: RequestErrorHandler | undefined,
+  logger: Logger,
+): Promise<void> {
+  try {
+    await dealWith(request, error, onError, logger);
+  } catch {
+    // What was thrown cannot even be looked at, as a Proxy that was revoked.
+    log(logger, "The handler failed: {error}", UNKNOWN, request);
+    if (takesErrors(request)) await tell(request, new ServiceError(500, UNKNOWN));
+    else request.abandon();
+  }
+}
+
+async function dealWith(
   request: WorkerRequest,
   error: unknown,
   onError: RequestErrorHandler | undefined,
@@ -133,23 +153,18 @@ async function failed(
 
 /** Sends an error where there is still someone to send it to. */
 async function tell(request: WorkerRequest, error: ServiceError): Promise<void> {
-  if (isOver(request)) return;
-  // Only the loss of the connection can make it fail, and then it does not matter.
-  await request.fail(error.code, error.message, error.details).catch(() => {});
+  try {
+    if (!isOver(request)) await request.fail(error.code, error.message, error.details);
+  } catch {
+    // If not for the loss of the connection, it is of a class that has its own idea of a code. The
+    // request must end all the same.
+    if (!isOver(request)) await request.fail(500, wordsOf(error, UNKNOWN)).catch(() => {});
+  }
 }
 
 function serviceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
-  return new ServiceError(500, textOf(error));
-}
-
-/** What is thrown can be anything, and may not even have a text. */
-function textOf(error: unknown): string {
-  try {
-    return error instanceof Error ? `${error.message}` : String(error);
-  } catch {
-    return "The handler failed";
-  }
+  return new ServiceError(500, wordsOf(error, UNKNOWN));
 }
 
 async function isDealtWith(

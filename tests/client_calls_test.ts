@@ -108,6 +108,20 @@ Deno.test("`deadline` ends a stream when parts come faster than they are used", 
   await assertFails(parts.next(), TimeoutError, /deadline of 100 ms/);
 });
 
+Deno.test("`deadline` does not take what had come in time from who uses it slowly", async () => {
+  await using stage = new ClientStage();
+  const parts = stage.client().stream("quick", "", { deadline: 100 });
+  const first = parts.next();
+  const { answer } = await stage.asked("quick", "");
+  for (const text of ["1", "2"]) answer(C, PARTIAL, "quick", text);
+  answer(C, FINAL, "quick", "3");
+  await first;
+  await new Promise((resolve) => setTimeout(resolve, 110));
+  const rest: string[] = [];
+  for await (const part of parts) rest.push(part.text());
+  assert.deepEqual(rest, ["2", "3"]);
+});
+
 Deno.test("`timeout: 0` fails at once and sends nothing, and is not for ever", async () => {
   await using stage = new ClientStage();
   const client = stage.client({ retries: 5 });
@@ -340,6 +354,25 @@ Deno.test("a turn is passed on when the call that had it or waited for it is ove
   await Promise.all(failures);
   (await stage.asked("last", "")).answer(C, FINAL, "last");
   await last;
+});
+
+Deno.test("`stream` gives its turn up as soon as the FINAL is there, however it is used", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ maxInFlight: 1 });
+  const seen: string[] = [];
+  const used = (async () => {
+    for await (const part of client.stream("report")) {
+      seen.push(part.text(), (await client.request("detail", part.text())).text());
+    }
+  })();
+  const { answer } = await stage.asked("report", "");
+  answer(C, PARTIAL, "report", "1");
+  answer(C, FINAL, "report", "2");
+  for (const text of ["1", "2"]) {
+    (await stage.asked("detail", text)).answer(C, FINAL, "detail", `of ${text}`);
+  }
+  await used;
+  assert.deepEqual(seen, ["1", "of 1", "2", "of 2"]);
 });
 
 Deno.test("`stream` gives its turn and its connection up when the loop is left", async () => {

@@ -187,6 +187,30 @@ Deno.test("`connect({ reconnect: true })` takes the next broker when the first w
   assert.deepEqual(texts(await client.recvAllAsList()), ["two"]);
 });
 
+Deno.test("`recvPart` may be called as soon as the wait before it is given up", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client();
+  client.send("echo", "1");
+  await stage.asked("echo", "1");
+  const first = client.recvPart();
+  client.connect(true);
+  client.send("echo", "2");
+  const second = client.recvPart();
+  await assertFails(first, StateError, /connected anew/);
+  (await stage.asked("echo", "2")).answer(C, PARTIAL, "echo", "two");
+  assert.deepEqual(texts((await second)!), ["two"]);
+
+  const controller = new AbortController();
+  const third = client.recvPart({ signal: controller.signal });
+  controller.abort("enough");
+  const fourth = client.recvPart();
+  assert.equal(await failure(third), "enough");
+  await assertFails(client.recvPart(), StateError, /waits.*"echo"/);
+  await assertFails(client.recvPart(1), StateError, /waits.*"echo"/);
+  client.connect(true);
+  await assertFails(fourth, StateError, /connected anew/);
+});
+
 Deno.test("`recvPart` rejects with StateError while another call waits", async () => {
   await using stage = new ClientStage();
   const client = stage.client();
@@ -272,6 +296,7 @@ Deno.test("`recvPart` rejects with DisconnectedError at once when the broker is 
   await client.recvPart();
   answer(C, PARTIAL, "echo", "another");
   await router.close();
+  await until(() => !client.isConnected, "the loss is noticed");
   assert.deepEqual(texts((await client.recvPart())!), ["another"]);
   await assertFails(client.recvPart(), DisconnectedError, /was lost before.*"echo"/);
   assert.equal(client.isConnected, false);

@@ -379,6 +379,60 @@ Deno.test("Rule 8: with several brokers a void request goes to the next, and 503
   }
 });
 
+Deno.test("Rule 10: ERROR 502 says nothing against the broker, which is asked again", async () => {
+  await using stage = new ClientStage();
+  const second = stage.another();
+  const client = insisting(stage, { broker: [stage.endpoint, second.endpoint] });
+  const call = client.request("echo", "1");
+  (await got(stage.router, 1, "echo", "1")).fail(502, "The worker was lost");
+  (await got(stage.router, 2, "echo", "1")).answer(FINAL, "first");
+  assert.equal((await call).text(), "first");
+  const next = client.request("echo", "2");
+  (await got(stage.router, 3, "echo", "2")).answer(FINAL);
+  await next;
+});
+
+Deno.test("Rule 12: a service's own 503 reaches the caller when no other broker has an answer", async () => {
+  await using stage = new ClientStage();
+  const second = stage.another();
+  const client = insisting(stage, { broker: [stage.endpoint, second.endpoint] });
+  const call = client.request("echo", "1", { timeout: 200 });
+  (await got(stage.router, 1, "echo", "1")).fail(503, "Come back later");
+  await got(second, 1, "echo", "1");
+  const error = await failure(call);
+  assert.ok(error instanceof ServiceError, error.stack);
+  assert.deepEqual([error.code, error.message], [503, "Come back later"]);
+  const next = client.request("other", "2");
+  (await got(stage.router, 2, "other", "2")).answer(FINAL);
+  await next;
+});
+
+Deno.test("Rule 8: a broker that says that it stops is not the one for the next call", async () => {
+  await using stage = new ClientStage();
+  const second = stage.another();
+  const broker = [stage.endpoint, second.endpoint];
+  const client = insisting(stage, { broker, retries: 0 });
+  const call = client.request("echo", "1");
+  (await got(stage.router, 1, "echo", "1")).fail(503, "The broker is stopping");
+  assert.ok(await failure(call) instanceof ServiceError);
+  const next = client.request("echo", "2");
+  (await got(second, 1, "echo", "2")).answer(FINAL);
+  await next;
+});
+
+Deno.test("a call that runs out of time does not take the others off a broker that is there", async () => {
+  await using stage = new ClientStage();
+  const second = stage.another();
+  const client = insisting(stage, { broker: [stage.endpoint, second.endpoint], retries: 0 });
+  for (const limits of [{ timeout: 40 }, { deadline: 40 }]) {
+    await assertFails(client.request("slow", "", limits), TimeoutError, /of 40 ms/);
+  }
+  for (let messages = 0; messages < 4; messages++) await stage.router.receive();
+  const next = client.request("echo", "x");
+  (await got(stage.router, 3, "echo", "x")).answer(FINAL);
+  await next;
+});
+
 for (const code of [502, 503]) {
   Deno.test(`Rule 8: ERROR ${code} is a ServiceError when no retries are left`, async () => {
     await using stage = new ClientStage();

@@ -71,7 +71,7 @@ Deno.test("`request` sends UTF-8, bytes, one frame or one empty frame when given
 
 Deno.test("`request` rejects with TypeError or RangeError when an argument is wrong", async () => {
   await using stage = new ClientStage();
-  const client = stage.client();
+  const client = stage.client({ maxMessageSize: 10 });
   // deno-lint-ignore no-explicit-any -- What a caller without types can do.
   const request = client.request.bind(client) as (...args: any[]) => Promise<unknown>;
   for (
@@ -96,6 +96,8 @@ Deno.test("`request` rejects with TypeError or RangeError when an argument is wr
       [TypeError, /noWait is true or false, got 1/, "echo", "a", { noWait: 1 }],
       [TypeError, /once is true or false, got "no"/, "echo", "a", { once: "no" }],
       [TypeError, /body.*got undefined/, "echo", new Array(2)],
+      [RangeError, /body has 11 bytes, .* 10 are sent \(maxMessageSize\)/, "echo", "eleven byte"],
+      [RangeError, /body has 11 bytes/, "echo", ["eleven", " byte"]],
     ] as const
   ) await assertFails(request(...args), type, message);
   // deno-lint-ignore no-explicit-any -- The same.

@@ -22,8 +22,8 @@ const ONLY: [modules: RegExp, from: RegExp, why: string][] = [
     "http/ sees a broker as any program does that embeds one",
   ],
   [
-    /^(commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/,
-    /^(commands|codec\w*|routing\w*|liveness|deadlines|list|tokens|ids|complaints|errors)\.ts$/,
+    /^(broker_codes|commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/,
+    /^(broker_codes|commands|codec\w*|routing\w*|liveness|deadlines|list|tokens|ids|complaints|errors)\.ts$/,
     "the core is pure",
   ],
 ];
@@ -49,7 +49,7 @@ const NOWHERE_ELSE: [imported: RegExp, by: RegExp, why: string][] = [
 /** What the pure modules do not mention. */
 const WORLD =
   /\b(Deno|Date|performance|process|console|(?:set|clear)(?:Timeout|Interval|Immediate)|queueMicrotask|fetch|AbortSignal|Math\.random|crypto)\b/;
-const PURE = /^(commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/;
+const PURE = /^(broker_codes|commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/;
 
 const modules = await publishedModules();
 

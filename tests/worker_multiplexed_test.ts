@@ -303,6 +303,26 @@ const UNTELLABLE: [name: string, error: () => unknown, words: string][] = [
   ["a ServiceError whose details are no bytes", () => {
     return new ServiceError(422, "bad", { field: "x" } as never);
   }, 'A service error\'s details are a Uint8Array, got { field: "x" }'],
+  ["a ServiceError with a code of its own", () => {
+    return new class NotFound extends ServiceError {
+      override code = 4041;
+    }(404, "not here");
+  }, "not here"],
+  [
+    "a ServiceError whose code throws",
+    () =>
+      Object.defineProperty(new ServiceError(404, "nowhere"), "code", {
+        get() {
+          throw new Error("worse");
+        },
+      }),
+    "nowhere",
+  ],
+  ["what cannot be looked at", () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    return proxy;
+  }, "The handler failed"],
 ];
 for (const [name, error, words] of UNTELLABLE) {
   Deno.test(`Rule 1: a handler that throws ${name} ends its request all the same`, async () => {

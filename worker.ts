@@ -318,7 +318,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @returns A promise that resolves when the socket has taken it.
    * @throws {StateError} If the request has been answered, or none of this client is in hand.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body is none.
+   * @throws {TypeError} If the body is none, {@linkcode RangeError} if it is larger than
+   * `maxMessageSize`.
    */
   async sendReplyFinal(client: WorkerRequest | Uint8Array, frames: Body): Promise<void> {
     await this.#request(client).final(frames);
@@ -332,7 +333,8 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @returns A promise that resolves when the socket has taken it.
    * @throws {StateError} If the request has been answered, or none of this client is in hand.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body is none.
+   * @throws {TypeError} If the body is none, {@linkcode RangeError} if it is larger than
+   * `maxMessageSize`.
    */
   async sendReplyPartial(client: WorkerRequest | Uint8Array, frames: Body): Promise<void> {
     await this.#request(client).partial(frames);

@@ -34,6 +34,11 @@ export interface WorkerRequestInit {
   /** Until when an answer is of use, in ms of `performance.now()`. */
   deadline?: number;
   /**
+   * How many bytes the body of a part of the answer may have.
+   * @default {Infinity}
+   */
+  maxMessageSize?: number;
+  /**
    * Takes a part of the answer.
    *
    * @param request The request it answers.
@@ -245,7 +250,8 @@ export class WorkerRequest extends Payload {
    * going on never runs ahead of a slow broker.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body is none, or the headers are no strings.
+   * @throws {TypeError} If the body is none, or the headers are no strings, {@linkcode RangeError}
+   * if it has more than `maxMessageSize` bytes. It can be answered still.
    */
   // deno-lint-ignore require-await -- what is wrong with the arguments is told by the promise
   async partial(body: Body, options?: PartOptions): Promise<void> {
@@ -261,7 +267,8 @@ export class WorkerRequest extends Payload {
    * @returns A promise that resolves when the socket has taken it.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body is none, or the headers are no strings.
+   * @throws {TypeError} If the body is none, or the headers are no strings, {@linkcode RangeError}
+   * if it has more than `maxMessageSize` bytes. It can be answered still.
    */
   // deno-lint-ignore require-await -- the same
   async final(body?: Body, options?: PartOptions): Promise<void> {
@@ -306,13 +313,14 @@ export class WorkerRequest extends Payload {
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more; the
    * iteration is ended.
-   * @throws {TypeError} If the items are not iterable, or one is no body.
+   * @throws {TypeError} If the items are not iterable, or one is no body, {@linkcode RangeError} if
+   * one has more than `maxMessageSize` bytes.
    */
   async replyFrom(items: Iterable<Body> | AsyncIterable<Body>, final?: Body): Promise<void> {
     if (typeof items === "string" || items instanceof Uint8Array) {
       throw new TypeError("replyFrom takes an iterable of bodies, got a body");
     }
-    const last = bodyFrames(final);
+    const last = bodyFrames(final, this.#init.maxMessageSize);
     for await (const item of itemsOf(items, this)) {
       // There may be no end to what nobody gets, and no turn of the event loop in between.
       if (this.#cancelled !== undefined) break;
@@ -350,7 +358,7 @@ export class WorkerRequest extends Payload {
     options: PartOptions | undefined,
   ): Promise<void> | undefined {
     this.#refuseIfOver();
-    const frames = bodyFrames(body);
+    const frames = bodyFrames(body, this.#init.maxMessageSize);
     const headers = options === undefined ? undefined : headerFrame(options.headers);
     if (command === "final") {
       this.#answered = true;

@@ -275,6 +275,7 @@ export class Session {
       frames: command.body,
       headers: command.headers,
       deadline,
+      maxMessageSize: this.#owner.options.maxMessageSize,
       send: this.#answer,
       fail: this.dialect === MULTIPLEXED ? this.#fail : undefined,
       abandon: this.#abandon,

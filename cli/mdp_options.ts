@@ -115,5 +115,7 @@ export function connect(common: Common, timeout: number, maxInFlight?: number): 
     dialect: common.dialect,
     timeout: common.timeout ?? timeout,
     maxInFlight,
+    // Here one call has it all, and the broker knows best what it takes.
+    maxMessageSize: Infinity,
   });
 }

@@ -13,6 +13,7 @@ import { isOrigin } from "../http/origins.ts";
 import {
   DEFAULT_ENDPOINT,
   type DialectOption,
+  LONGEST_NAME,
   resolveBrokerOptions,
   resolveClientOptions,
 } from "../options.ts";
@@ -187,14 +188,26 @@ export function dialect(): ValueParser<"sync", DialectOption> {
  * The name of a service.
  *
  * @param metavar What stands for it in the help.
- * @returns A parser of text that is not empty.
+ * @returns A parser of text that is neither empty nor longer than a broker takes.
  */
 export function service(metavar: NonEmptyString): ValueParser<"sync", string> {
-  return string({
+  const name = string({
     metavar,
     pattern: /./s,
     errors: { patternMismatch: message`Expected a name, but got none.` },
   });
+  return {
+    ...name,
+    parse(input) {
+      const { length } = new TextEncoder().encode(input);
+      if (length <= LONGEST_NAME) return name.parse(input);
+      return {
+        success: false,
+        error: message`Expected a name of at most ${text(String(LONGEST_NAME))} bytes, but got one \
+of ${text(String(length))}.`,
+      };
+    },
+  };
 }
 
 /** Where to serve HTTP. */

@@ -269,6 +269,7 @@ export class BrokerHttp implements AsyncDisposable {
       broker: reachable(broker!),
       dialect: "multiplexed",
       maxInFlight: 10_000,
+      maxMessageSize: this.#broker.maxMessageSize,
       ...this.#clientOptions,
     });
   }

@@ -100,6 +100,9 @@ Deno.test("`reply` fails calls with the error that it is given, returned, thrown
     client.send(service);
     assert.equal(await failure(client.recvPart()), error);
   }
+  const frozen = Object.freeze(new TimeoutError("Too late, and frozen"));
+  client.reply("frozen", frozen);
+  assert.equal(await failure(client.request("frozen")), frozen);
   client.reply("last", { partials: ["1"], final: error });
   const parts = client.stream("last");
   assert.equal((await parts.next()).value?.text(), "1");
@@ -251,6 +254,9 @@ Deno.test("`MockClient` fails as a `Client` does when it is used in the wrong or
     await note("no service", () => untyped.send());
     await note("bad body", () => untyped.request("a", 7));
     await note("bad timeout", () => client.recvPart(-1));
+    for (const wrong of ["x", null, 5, { reconnect: "no" }, [true]]) {
+      await note(`connect ${wrong}`, () => untyped.connect(wrong));
+    }
     await note("connect", () => client.connect());
     await note("send", () => client.send("echo", "x"));
     await note("send again", () => client.send("other", "x"));

@@ -181,6 +181,11 @@ Deno.test("a trace tells what failed, and how", async () => {
     });
     await client.request("echo").catch(() => {});
     await client.request("nobody", "", { deadline: 200 }).catch(() => {});
+    const controller = new AbortController(), { signal } = controller;
+    const left = client.request("left", "", { signal, retries: 1 }).catch((reason) => reason);
+    const reason = Object.create(null);
+    controller.abort(reason);
+    if (await left !== reason) throw new Error("It went on");
   `);
   const failed = (name: string) => {
     const span = the(spans, name);
@@ -191,6 +196,7 @@ Deno.test("a trace tells what failed, and how", async () => {
   assert.deepEqual(failed("handle echo"), [ERROR, "418"]);
   assert.equal(the(spans, "handle echo").status.message, "No coffee here");
   assert.deepEqual(failed("request nobody"), [ERROR, "TimeoutError"]);
+  assert.deepEqual(failed("request left"), [ERROR, "object"]);
   assert.equal(failed("route nobody")[0], ERROR);
   assert.equal(failed("queue nobody")[0], ERROR);
 });

@@ -292,6 +292,20 @@ for (const [name, handler, frames] of ENDS) {
   });
 }
 
+Deno.test("a body that is larger than any broker takes is an error of the handler", async () => {
+  await using pair = new Pair({ maxMessageSize: 100 });
+  pair.worker.serve((request) =>
+    request.text() === "one frame" ? "x".repeat(101) : ["x".repeat(60), "x".repeat(41)]
+  );
+  using _ = captureLog();
+  const peer = await pair.registered();
+  for (const [id, how] of ["one frame", "two frames"].entries()) {
+    peer.send(control(REQUEST, id + 1), how);
+    const words = "The body has 101 bytes, and at most 100 are sent (maxMessageSize)";
+    await peer.expect(control(ERROR, id + 1, 500), words);
+  }
+});
+
 const UNTELLABLE: [name: string, error: () => unknown, words: string][] = [
   ["an object without a text", () => Object.create(null), "The handler failed"],
   ["an error whose message throws", () =>

@@ -20,7 +20,9 @@ Deno.test("iteration yields requests in order, and ends when the worker is close
   await using worker = broker.worker();
   const bodies: string[] = [];
   const loop = (async () => {
-    for await (const request of worker) {
+    const requests = worker[Symbol.asyncIterator]();
+    assert.equal(requests[Symbol.asyncIterator](), requests);
+    for await (const request of requests) {
       bodies.push(request.text());
       await request.partial("…");
       if (bodies.length === 1) await request.final(request.frames);
@@ -59,6 +61,15 @@ Deno.test("iteration goes on with a new connection when the broker says DISCONNE
   await second.expect("MDPW02", FINAL, "c", "", "last");
   await second.expect("MDPW02", DISCONNECT);
   await soon(loop, "the end of the loop");
+});
+
+Deno.test("`connect` throws TypeError when its options are none, and connects to nothing", async () => {
+  await using broker = new FakeBroker();
+  await using worker = broker.worker();
+  for (const wrong of ["x", null, 5, { reconnect: "no" }, [true]]) {
+    assert.throws(() => worker.connect(wrong as never), TypeError, `${wrong}`);
+  }
+  assert.equal(worker.isConnected, false);
 });
 
 Deno.test("iteration stops the worker at once when the loop is left by break", async () => {

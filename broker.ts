@@ -72,6 +72,7 @@ import { Context, Socket, type Traffic } from "./zmq/socket.ts";
 import { NOTIFY_DISCONNECT, POLLIN } from "./zmq/symbols.ts";
 
 export type { DialectName } from "./codec.ts";
+export * from "./errors.ts";
 export type {
   BrokerEvent,
   EventsOptions,
@@ -85,7 +86,6 @@ export type { BrokerStats, ServiceStats, WorkerStats } from "./broker_stats.ts";
 export type { Histogram } from "./routing_times.ts";
 export type { PingAnswer, ServicesAnswer, WorkersAnswer } from "./broker_mmi.ts";
 export type { BrokerOptions, LiveBrokerOptions } from "./options.ts";
-export type { ProtocolErrorKind } from "./errors.ts";
 export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */

@@ -25,7 +25,8 @@ export const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 export interface BrokerOptions {
   /**
    * The endpoint or endpoints to listen at: `tcp://ADDRESS:PORT`, with `*` for any address of IPv4,
-   * `[*]` for any of both, and `*` for a free port; or `ipc://PATH`.
+   * `[*]` for any of both, and `*` for a free port; `ipc://PATH`; or, for clients and workers in the
+   * same process, `inproc://NAME`.
    * @default {"tcp://127.0.0.1:5555"}
    */
   bind?: string | readonly string[];

@@ -19,10 +19,10 @@
  * It exits with 0 after it has done what it should, 1 if no answer came in time or something else
  * failed, 2 if the options are wrong, 3 if the service answered with an error, whose code and
  * message are then a line of stderr, and with 130 or 143 if SIGINT or SIGTERM ended it before;
- * `mdp serve`, which nothing else ends, exits with 0 then.
+ * `mdp serve`, which nothing else ends, exits with 0 then, unless a second one ends it at once.
  *
  * Beside `--allow-ffi` it needs `--allow-env=MDP_BROKER` for that variable, `--allow-read` for
- * files that are named, and `--allow-run` for the commands of `mdp serve`.
+ * files that are named and for `mdp bench`, and `--allow-run` for the commands of `mdp serve`.
  *
  * @module
  */

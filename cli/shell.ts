@@ -15,6 +15,11 @@ const LONGEST_LINE = 1 << 20;
 const PATIENCE = 2_000;
 const NEWLINE = 10;
 
+/** Those that run. */
+const running = new Set<Deno.ChildProcess>();
+/** Whether they are killed when this process ends. */
+let isGuarded = false;
+
 /** Whether this process is permitted to run commands. */
 export function mayRunShell(): boolean {
   return Deno.permissions.querySync({ name: "run", command: "sh" }).state === "granted";
@@ -87,6 +92,12 @@ async function* chunksOf(
     // with it.
     detached: true,
   }).spawn();
+  running.add(child);
+  if (!isGuarded) {
+    isGuarded = true;
+    // Also if it ends at once, as by a second signal: nobody is left to wait for them.
+    addEventListener("unload", () => running.forEach((child) => killGroup(child, "SIGKILL")));
+  }
   let killer: ReturnType<typeof setTimeout> | undefined;
   const kill = () => {
     killGroup(child, "SIGTERM");
@@ -112,6 +123,7 @@ async function* chunksOf(
     if (!isOver) kill();
     await Promise.all([child.status, fed]);
     clearTimeout(killer);
+    running.delete(child);
   }
 }
 

@@ -18,7 +18,7 @@ await using client = new Client({
   broker: brokers,
   timeout: 2_000,
   retries: 3,
-  // Each request in flight has a connection of its own; the others wait for their turn.
+  // The others wait for their turn. Where RFC 18 is spoken each in flight has a connection of its own.
   maxInFlight: 32,
 });
 

@@ -122,6 +122,16 @@ export class Gateway {
    * @returns The reply, or an error with its reason in JSON.
    */
   async handle(request: Request, name: string): Promise<Response> {
+    const response = await this.#answer(request, name);
+    const { status } = response;
+    // A browser's question before the call is none.
+    if (request.method !== "OPTIONS") {
+      this.answered.set(status, (this.answered.get(status) ?? 0) + 1);
+    }
+    return response;
+  }
+
+  async #answer(request: Request, name: string): Promise<Response> {
     const allowed = this.#origins.allow(request);
     if (allowed === undefined) {
       const origin = request.headers.get("origin");
@@ -140,9 +150,7 @@ export class Gateway {
       const message = `Services are called by POST, and not by ${method}`;
       return respondError(405, message, { allow: "POST", ...headers });
     }
-    const response = await this.#call(request, name, headers);
-    this.answered.set(response.status, (this.answered.get(response.status) ?? 0) + 1);
-    return response;
+    return await this.#call(request, name, headers);
   }
 
   /** The frames of a request, if they come in time. */

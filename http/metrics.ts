@@ -146,7 +146,7 @@ export class Metrics {
     );
     out.histogram(
       "majortomo_dispatch_wait_seconds",
-      "Time from a request to its last dispatch to a worker",
+      "Time from a request to its dispatch to a worker, one for each dispatch",
       each((it) => it.wait),
     );
     out.histogram(

@@ -234,6 +234,15 @@ Deno.test("`mmi.workers` and `mmi.services` leave out what is beyond their bound
   assert.equal(stage.broker.services().length, 1_001);
 });
 
+Deno.test("docs/protocol.md names each member of `mmi.stats`", async () => {
+  await using stage = new Stage();
+  const text = await Deno.readTextFile(new URL("../docs/protocol.md", import.meta.url));
+  const [, table] = /`mmi\.stats` has what([\s\S]*?)\n## /.exec(text)!;
+  for (const member of Object.keys(stage.broker.stats())) {
+    assert.ok(table!.includes(`\`${member}\``), member);
+  }
+});
+
 Deno.test("`mmi.stats` answers what `stats()` tells", async () => {
   await using stage = new Stage();
   const told = await ask<Record<string, unknown>>(stage.peer("c"), "mmi.stats", "");

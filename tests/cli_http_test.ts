@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { run, start, startBroker } from "./cli.ts";
+import { eventually } from "./http_stage.ts";
 
 const BROKER = "cli/broker.ts";
 const HINT = " (try majortomo-broker --help)";
@@ -109,9 +110,9 @@ Deno.test("`broker` ends in order when it is stopped with calls over HTTP under 
   await using __ = worker;
   const stats = async () => (await (await fetch(`${url}status.json`)).json()).stats;
   // It says that it serves before the broker knows.
-  while ((await stats()).workers.registered === 0) { /* It is on its way. */ }
+  await eventually(async () => (await stats()).workers.registered > 0, "the worker is known");
   const answer = fetch(`${url}services/mdp-echo`, { method: "POST", body: "x" });
-  while ((await stats()).inFlight === 0) { /* So is the call. */ }
+  await eventually(async () => (await stats()).inFlight > 0, "the call is under way");
   broker.kill("SIGTERM");
   const { status } = await answer;
   assert.equal(status, 503);

@@ -3,8 +3,10 @@ import manifest from "../deno.json" with { type: "json" };
 import { Client } from "../client.ts";
 import { Worker } from "../worker.ts";
 import { Program, start, startBroker } from "./cli.ts";
+import { eventually } from "./http_stage.ts";
 import { HINT, mdp, MdpStage, startMdp } from "./mdp.ts";
 import { RawSocket } from "./raw.ts";
+import { until } from "./stage.ts";
 
 /** Arguments that are wrong, and what is said of them. */
 const WRONG: readonly [args: string[], line: string][] = [
@@ -476,6 +478,31 @@ Deno.test("`mdp serve` says that no broker answers, and that it serves when one 
     stderr.filter((line) => line.startsWith("Serving")),
     Array(2).fill(`Serving "x" at ${endpoint}`),
   );
+});
+
+Deno.test("`mdp serve` leaves no command behind when a second signal ends it at once", async () => {
+  await using stage = await MdpStage.start();
+  // It does not end for being told to.
+  const worker = await stage.serve("long", "--stream", "-c", "trap '' TERM; echo $$; sleep 600");
+  await using client = new Client(stage.endpoint);
+  const parts = client.stream("long", "x");
+  const pid = Number((await parts.next()).value!.text());
+  worker.kill("SIGTERM");
+  await eventually(
+    async () => (await client.request("mmi.service", "long")).text() !== "200",
+    "it has heard of the first signal",
+  );
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended()).code, 143);
+  const isGone = () => {
+    try {
+      // Who is to take note of its end may be slow.
+      return /^State:\s*[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+    } catch {
+      return true;
+    }
+  };
+  await until(isGone, "the command is killed");
 });
 
 Deno.test("`mdp serve --command` says which permission is missing", async () => {

@@ -12,7 +12,7 @@
  */
 
 import { object } from "@optique/core/constructs";
-import { message } from "@optique/core/message";
+import { message, text } from "@optique/core/message";
 import { withDefault } from "@optique/core/modifiers";
 import { flag, option } from "@optique/core/primitives";
 import { integer } from "@optique/core/valueparser";
@@ -38,7 +38,7 @@ is promised.`,
 const number = (name: `--${string}`, least: number, otherwise: number, what: string) =>
   withDefault(
     option(name, integer({ metavar: "NUMBER", min: least }), {
-      description: message`${what} Default: ${String(otherwise)}.`,
+      description: message`${text(what)} Default: ${text(String(otherwise))}.`,
     }),
     otherwise,
   );

@@ -48,6 +48,7 @@ import {
   sizeOf,
 } from "./content.ts";
 import { type ProtocolErrorKind, StateError } from "./errors.ts";
+import { Standstill } from "./liveness.ts";
 import { binaryName } from "./names.ts";
 import {
   type BrokerOptions,
@@ -179,6 +180,7 @@ export class Broker {
   #running = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
+  readonly #standstill = new Standstill();
   #accepts: AcceptWatch | undefined;
   #closing: Promise<void> | undefined;
   /** Called when the drain may be over: something ended, or `close` will not wait any longer. */
@@ -653,6 +655,7 @@ export class Broker {
             undefined,
             details === undefined ? [message] : [message, details],
           );
+          this.#checkSize(content);
           releaseAllBut(frames, framesOf(content));
           return routing.error(peer, dialect, token, code, content, now);
         }
@@ -710,22 +713,24 @@ export class Broker {
 
   /** Has the timer go off no later than the next deadline; it may go off for nothing. */
   #arm(): void {
-    const at = this.#routing.nextDeadline();
+    const at = Math.max(this.#routing.nextDeadline(), this.#standstill.until);
     if (at < this.#timerAt) {
       clearTimeout(this.#timer);
-      this.#timerAt = at;
-      const delay = Math.min(Math.max(0, at - performance.now()), LONGEST_TIMER);
-      this.#timer = setTimeout(this.#elapse, delay);
+      const now = performance.now();
+      this.#timerAt = Math.max(at, now);
+      this.#timer = setTimeout(this.#elapse, Math.min(this.#timerAt - now, LONGEST_TIMER));
     }
     const { inFlight, queued } = this.#routing;
     if (this.#drained !== undefined && inFlight + queued === 0) this.#drained();
   }
 
   readonly #elapse = (): void => {
+    const dueAt = this.#timerAt, now = performance.now();
     this.#timerAt = Infinity;
-    const now = performance.now();
-    this.#routing.elapse(now);
-    this.#flush(now);
+    if (!this.#standstill.check(dueAt, now)) {
+      this.#routing.elapse(now);
+      this.#flush(now);
+    }
     this.#arm();
   };
 }

@@ -12,6 +12,7 @@ import { clientEnvelope, EMPTY, workerEnvelope } from "./codec_envelope.ts";
 import { writeReply, writeWork } from "./codec_multiplexed.ts";
 import { bodyIn, type Content, discard, headersIn, sizeOf } from "./content.ts";
 import { bytesOfName } from "./names.ts";
+import { LONGEST_NAME } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Message as What, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
 import { Message } from "./zmq/message.ts";
@@ -21,6 +22,8 @@ import type { Frame } from "./zmq/socket.ts";
 // What is sent with every request is pinned. In RFC 18 these are six frames, and cost a tenth of the
 // time in JavaScript otherwise. All of it is made when it is first needed: it takes libzmq.
 
+/** A name that no service can have. */
+const NO_NAME = "-".repeat(LONGEST_NAME + 1);
 const NO_ENVELOPE: readonly Pinned[] = [];
 /** How messages begin, by dialect. */
 const ENVELOPES = new Map<Dialect, Envelopes>();
@@ -180,7 +183,9 @@ export class BrokerShell implements Shell<Content> {
   }
 
   read(content: Content): string {
-    return bodyIn(content)[0]?.toBinaryString() ?? "";
+    const first = bodyIn(content)[0];
+    if (first === undefined) return "";
+    return first.size > LONGEST_NAME ? NO_NAME : first.toBinaryString();
   }
 
   size(content: Content): number {

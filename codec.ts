@@ -64,7 +64,7 @@ import {
 } from "./codec_envelope.ts";
 
 export * from "./commands.ts";
-export { inspectRefused, type Refused } from "./codec_multiplexed.ts";
+export type { Refused } from "./codec_multiplexed.ts";
 export { InvalidMessage } from "./codec_invalid.ts";
 export { CLIENT_HEADER, WORKER_HEADER } from "./codec_envelope.ts";
 export { ProtocolError, type ProtocolErrorKind } from "./errors.ts";
@@ -158,6 +158,23 @@ export function decodeAtBroker<F>(
   reader: FrameReader<F> = BYTES as FrameReader<never>,
 ): CommandAtBroker<F> {
   return must(tryDecodeAtBroker(frames, reader));
+}
+
+/**
+ * What is known of a message that {@linkcode decodeAtBroker} or {@linkcode tryDecodeAtBroker}
+ * refused.
+ *
+ * @param frames The frames after the identity.
+ * @param reader How to read one.
+ */
+export function inspectRefused<F>(
+  frames: readonly F[],
+  reader: FrameReader<F>,
+): multiplexed.Refused {
+  const at = frames.length > 0 && isEmpty(frames[0]!, reader) ? 1 : 0;
+  if (readHeader(frames, at, reader) !== WORKER) return multiplexed.inspectRefused(frames, reader);
+  const command = readCommand(frames, at + 1, reader);
+  return command === PARTIAL || command === FINAL ? { isAnswer: true } : {};
 }
 
 /**

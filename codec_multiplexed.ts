@@ -135,14 +135,11 @@ export interface Refused {
   request?: Id;
   /** The value of a worker's HEARTBEAT that is right but for having one. */
   heartbeat?: number;
+  /** Whether it is a PARTIAL or FINAL of a worker that speaks RFC 18 or majortomo's dialect. */
+  isAnswer?: boolean;
 }
 
-/**
- * What is known of a message that `decodeAtBroker` or `tryDecodeAtBroker` refused.
- *
- * @param frames The frames after the identity.
- * @param reader How to read them.
- */
+/** The same for messages of this dialect: see `codec.ts`. */
 export function inspectRefused<F>(frames: readonly F[], reader: FrameReader<F>): Refused {
   if (frames.length === 0 || reader.read(frames[0]!, head) !== CONTROL_LENGTH) return {};
   const side = sideOf(CONTROL_LENGTH), id = readId();

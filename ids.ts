@@ -18,8 +18,6 @@ export interface Identified<T> {
 
 /** How many buckets there are at first; a power of two, as ever. */
 const FEWEST = 8;
-/** What a seed is multiplied with: odd, and half of its bits are set. */
-const GOLDEN = 0x9e3779b1;
 
 /** Items by id, each in one table at a time. */
 export class Ids<T extends Identified<T>> {
@@ -33,9 +31,10 @@ export class Ids<T extends Identified<T>> {
    * @param seed A number that no peer can guess, so that none can have its ids meet in one bucket.
    */
   constructor(seed: number) {
-    // A small seed by itself would leave the highest bits of small ids' products at zero.
-    this.#low = Math.imul(seed, GOLDEN) | 1;
-    this.#high = Math.imul(this.#low, GOLDEN) | 1;
+    // They must have nothing to do with each other: if one were a multiple of the other, there were ids
+    // whose halves make up for each other whatever the seed.
+    this.#low = scattered(seed) | 1;
+    this.#high = scattered(~seed) | 1;
   }
 
   /** How many there are. */
@@ -119,4 +118,12 @@ export class Ids<T extends Identified<T>> {
         Math.imul(Number(id >> 32n) | 0, this.#high);
     return hash >>> 0 >>> (32 - this.#bits);
   }
+}
+
+/** A number that looks like any other, and in which each bit depends on all of a number's (MurmurHash3). */
+function scattered(number: number): number {
+  let bits = number;
+  bits = Math.imul(bits ^ bits >>> 16, 0x85ebca6b);
+  bits = Math.imul(bits ^ bits >>> 13, 0xc2b2ae35);
+  return bits ^ bits >>> 16;
 }

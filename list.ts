@@ -49,6 +49,16 @@ export class List<T extends Linked<T>> {
     this.#first = item;
   }
 
+  /** Puts an item before another one, or without one at the tail. */
+  insert(item: T, next: T | undefined): void {
+    if (next === undefined) return this.push(item);
+    if (next.previous === undefined) return this.unshift(item);
+    item.previous = next.previous;
+    item.next = next;
+    next.previous.next = item;
+    next.previous = item;
+  }
+
   /** Takes an item out, which must be in this list. */
   remove(item: T): void {
     if (item.previous === undefined) this.#first = item.next;

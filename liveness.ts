@@ -61,3 +61,35 @@ export class Liveness {
     return now >= this.#sentAt + this.#interval ? "heartbeat" : undefined;
   }
 }
+
+/** How late a timer is at least when the whole process stood still, in ms. */
+const LATE = 250;
+/** How long libzmq's thread then has to read what peers have sent meanwhile, in ms. */
+const CATCHING_UP = 250;
+
+/**
+ * Tells silence of the other end from a standstill of this one, by SIGSTOP or with a machine that was
+ * suspended. The timers of a process that goes on are due at once, and nothing has been read yet.
+ */
+export class Standstill {
+  #until = -Infinity;
+
+  /** Until when nobody is to be taken for lost. */
+  get until(): number {
+    return this.#until;
+  }
+
+  /**
+   * To be asked when a timer has gone off. Never true twice in a row: a program that is always busy
+   * for so long takes others for lost, too.
+   *
+   * @param dueAt When it was to go off, if that was set before.
+   * @param now The time.
+   * @returns Whether this end stood still: it is to go on at `until`.
+   */
+  check(dueAt: number, now: number): boolean {
+    if (now - dueAt <= LATE || dueAt === this.#until) return false;
+    this.#until = now + CATCHING_UP;
+    return true;
+  }
+}

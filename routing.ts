@@ -86,11 +86,14 @@ export type {
 const RESERVED = "mmi.";
 /**
  * A worker of majortomo's cannot heartbeat while it works, but one that it sent just before it
- * got the request arrives just after: within this, in ms, it says nothing about a busy worker.
+ * got the request arrives just after: within this, in ms, it says nothing about a busy worker. Of
+ * others it is taken for what it seems to be; but not beyond that request, if no other follows.
  */
 const CROSSING = 250;
 /** How many tables of ids are kept for clients to come, and how much room these have at most. */
 const SPARE = 64, LARGEST_SPARE = 256;
+/** Up to how many bytes a service's name takes no more than what there is for each anyway. */
+const USUAL_NAME = 255;
 /** The longest time to live that fits the frame, in ms. */
 const MAX_TIME_TO_LIVE = 2 ** 32 - 1;
 
@@ -111,6 +114,8 @@ export class Routing<B> {
   #stopping = false;
   #queued = 0;
   #queuedBytes = 0;
+  /** What the names of all services count for: whoever asks for one that is not there makes it be. */
+  #nameBytes = 0;
   #inFlight = 0;
   /** Workers that hold nothing. */
   #idle = 0;
@@ -218,7 +223,9 @@ export class Routing<B> {
     const { maxQueue, maxQueueBytes, maxTotalQueue, maxTotalQueueBytes } = this.#options;
     if (
       (found?.queued ?? 0) + 1 > maxQueue || (found?.queuedBytes ?? 0) + size > maxQueueBytes ||
-      this.#queued + 1 > maxTotalQueue || this.#queuedBytes + size > maxTotalQueueBytes
+      this.#queued + 1 > maxTotalQueue ||
+      this.#queuedBytes + this.#nameBytes + size + (found === undefined ? excessOf(service) : 0) >
+        maxTotalQueueBytes
     ) return this.#refuse(client, service, terms, body, "queueFull");
     const { maxClientQueue, maxClientQueueBytes } = this.#options;
     const { queued, queuedBytes } = this.#backlogs.get(client) ?? NO_BACKLOG;
@@ -361,8 +368,11 @@ export class Routing<B> {
     const known = this.#workers.get(worker);
     if (known === undefined) return this.#unknown(worker, dialect, false);
     known.heardAt = now;
-    if (known.holding === 0) return;
-    if (known.dialect === MAJORTOMO && now - known.dispatchedAt < CROSSING) return;
+    // One that came together with what made room for the request was sent before that.
+    if (known.holding === 0 || known.dispatchedAt === now) return;
+    const isClose = now - known.dispatchedAt < CROSSING;
+    if (isClose && known.dialect === MAJORTOMO) return;
+    known.mayHaveCrossed = isClose && (known.mayHaveCrossed || !known.heartbeatsWhenBusy);
     known.heartbeatsWhenBusy = true;
   }
 
@@ -393,8 +403,9 @@ export class Routing<B> {
   // ---- what anybody may do ----
 
   /**
-   * A message that is not one. In RFC 18 it is only dropped; a multiplexed worker that sends one
-   * is broken, and the client of a REQUEST is told.
+   * A message that is not one. In RFC 18 it is only dropped, but a worker whose answer it was to be has
+   * the heartbeat timeout for a better one; a multiplexed worker that sends one is broken, and the
+   * client of a REQUEST is told.
    */
   invalid(peer: string, refused: Refused, reason: string, now: number): void {
     const worker = this.#workers.get(peer);
@@ -402,6 +413,10 @@ export class Routing<B> {
       // There are workers that say their credit again in each HEARTBEAT: no harm is done.
       if (refused.heartbeat === worker.credit) worker.heardAt = now;
       else this.#end(worker, "violation", now);
+    } else if (worker !== undefined && worker.holding > 0 && refused.isAnswer) {
+      // It may be that it thinks it has answered: its heartbeats are not to keep the request for ever.
+      worker.spoiltAt = Math.min(worker.spoiltAt, now);
+      this.#watch(worker);
     }
     if (refused.request === undefined) return;
     // The ERROR ends whatever has this id.
@@ -697,6 +712,7 @@ export class Routing<B> {
   #addService(name: string, now: number): Service<B> {
     const service = new Service<B>(name, now);
     this.#services.set(name, service);
+    this.#nameBytes += excessOf(name);
     return service;
   }
 
@@ -704,6 +720,7 @@ export class Routing<B> {
     if (service.workers > 0 || service.queued > 0) return;
     this.#deadlines.cancel(service);
     this.#services.delete(service.name);
+    this.#nameBytes -= excessOf(service.name);
   }
 
   #enqueue(request: Request<B>, where: "head" | "tail"): void {
@@ -724,7 +741,7 @@ export class Routing<B> {
       service.turns.remove(queue);
       service.turns.unshift(queue);
     }
-    if (where === "head") queue.requests.unshift(request);
+    if (where === "head") this.#return(request, queue);
     else queue.requests.push(request);
     request.queue = queue;
     const { backlog } = queue;
@@ -734,6 +751,17 @@ export class Routing<B> {
     service.queuedBytes += request.size;
     this.#queued++;
     this.#queuedBytes += request.size;
+  }
+
+  /** Puts a request where it was: others of its client may have been put back before it. */
+  #return(request: Request<B>, queue: ClientQueue<B>): void {
+    const { requests, returned } = queue;
+    // Mostly it comes just after or just before the last one.
+    const isAfter = returned?.queue === queue && returned.number < request.number;
+    let next = isAfter ? returned.next : requests.first;
+    while (next !== undefined && next.number < request.number) next = next.next;
+    requests.insert(request, next);
+    queue.returned = request;
   }
 
   #dequeue(request: Request<B>): void {
@@ -759,6 +787,11 @@ export class Routing<B> {
       const worker = service.waiting.first;
       if (worker === undefined) return;
       const request = queue.requests.first!;
+      // The timer may be late.
+      if (request.expiresAt <= now) {
+        this.#expire(request, "late");
+        continue;
+      }
       this.#dequeue(request);
       this.#dispatch(request, worker, now);
       if (queue.requests.first !== undefined) {
@@ -812,6 +845,7 @@ export class Routing<B> {
   /** The worker has ended a request, whether anybody still wants the answer or not. */
   #finished(request: Request<B>, worker: Worker<B>, now: number): void {
     worker.service.works!.add(now - request.dispatchedAt);
+    if (worker.mayHaveCrossed) worker.mayHaveCrossed = worker.heartbeatsWhenBusy = false;
     this.#release(request, worker);
   }
 
@@ -876,6 +910,7 @@ export class Routing<B> {
     known.heardAt = now;
     const request = this.#heldBy(known, key);
     if (request === undefined) this.#end(known, "violation", now);
+    else known.spoiltAt = Infinity;
     return request;
   }
 
@@ -937,9 +972,9 @@ export class Routing<B> {
   /** When a worker is held for dead if nothing more is heard of it. */
   #diesAt(worker: Worker<B>): number {
     const { heartbeatTimeout, busyWorkerTimeout } = this.#options;
-    return worker.holding > 0 && !worker.heartbeatsWhenBusy
+    return worker.holding > 0 && !worker.heartbeatsWhenBusy && worker.spoiltAt === Infinity
       ? Math.max(worker.heardAt, worker.dispatchedAt) + busyWorkerTimeout
-      : worker.heardAt + heartbeatTimeout;
+      : Math.min(worker.heardAt, worker.spoiltAt) + heartbeatTimeout;
   }
 
   /**
@@ -966,7 +1001,9 @@ export class Routing<B> {
   }
 
   #checkWorker(worker: Worker<B>, now: number): void {
-    if (this.#diesAt(worker) <= now) return this.#end(worker, "silent", now);
+    if (this.#diesAt(worker) <= now) {
+      return this.#end(worker, worker.spoiltAt === Infinity ? "silent" : "violation", now);
+    }
     if (this.#speaksAt(worker) <= now) {
       worker.sentAt = now;
       this.#shell.control(worker.identity, worker.dialect, "heartbeat");
@@ -1018,6 +1055,11 @@ export class Routing<B> {
     }
     this.#forgetIfIdle(service);
   }
+}
+
+/** How many bytes of a name count as if they were of a queued body: what is more than usual. */
+function excessOf(name: string): number {
+  return Math.max(0, name.length - USUAL_NAME);
 }
 
 const NO_BACKLOG = { queued: 0, queuedBytes: 0 } as const;

@@ -69,6 +69,8 @@ export class ClientQueue<B> implements Linked<ClientQueue<B>> {
   previous: ClientQueue<B> | undefined;
   next: ClientQueue<B> | undefined;
   readonly requests: List<Request<B>> = new List();
+  /** The one that was put back last. */
+  returned: Request<B> | undefined;
 
   constructor(readonly backlog: Backlog<B>, readonly service: Service<B>) {}
 
@@ -203,6 +205,10 @@ export class Worker<B> implements Due, Linked<Worker<B>> {
   dispatchedAt = 0;
   /** Whether it heartbeats while it holds a request, as far as is known. */
   heartbeatsWhenBusy: boolean;
+  /** Whether that is known of one heartbeat only, which may have been sent before the request came. */
+  mayHaveCrossed = false;
+  /** When it answered with what is no answer, if it has not answered since. */
+  spoiltAt = Infinity;
 
   constructor(
     readonly identity: string,

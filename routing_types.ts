@@ -36,7 +36,10 @@ export interface Shell<B> {
   controlClient(client: string, command: "heartbeat" | "disconnect"): void;
   /** Sends a FINAL with a body of one frame, from the broker itself. RFC 8. */
   answer(client: string, dialect: Dialect, id: Id, service: string, text: string): void;
-  /** The first frame of a body as a binary string; empty if there is none. */
+  /**
+   * The first frame of a body as a binary string; empty if there is none, and if it is longer than a
+   * service's name can be another such name.
+   */
   read(body: B): string;
   /** How many bytes a body has. */
   size(body: B): number;

@@ -3,10 +3,12 @@
 
 import assert from "node:assert/strict";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
-import type { DialectName } from "../broker.ts";
+import { Broker, type DialectName } from "../broker.ts";
+import { Worker } from "../worker.ts";
 import { Socket } from "../zmq/socket.ts";
 import { BrokerProcess, Program } from "./broker_process.ts";
 import { control } from "./hostile.ts";
+import { run } from "./program.ts";
 import { assertFrames, bytes, type RawFrame, RawSocket, show } from "./raw.ts";
 import {
   assertAddsUp,
@@ -64,6 +66,84 @@ for (const dialect of ["rfc", "majortomo", "multiplexed"]) {
     assertFrames(await worker.receiveButHeartbeats(), [W, REQUEST, "c", "", "survive this"]);
   });
 }
+
+Deno.test("workers that are alive stay when it was the broker that stood still", async () => {
+  await using broker = await BrokerProcess.start({ heartbeatInterval: 100, heartbeatTimeout: 500 });
+  const workers = Array.from({ length: 20 }, () => RawSocket.dealer(broker.endpoints[0]!));
+  await using client = RawSocket.dealer(broker.endpoints[0]!);
+  for (const worker of workers) worker.send(W, READY, "echo");
+  const heart = setInterval(() => workers.forEach((worker) => worker.send(W, HEARTBEAT)), 100);
+  try {
+    await fence(client);
+    broker.child.kill("SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    broker.child.kill("SIGCONT");
+    // Long enough for any that is held for dead to be told.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    for (const worker of workers) {
+      for (const frames of worker.unread) assertFrames(frames, [W, HEARTBEAT]);
+    }
+    const { left } = (await broker.stop()).workers;
+    assert.deepEqual([left.silent, left.stopped], [0, 20]);
+  } finally {
+    clearInterval(heart);
+    await Promise.all(workers.map((worker) => worker.close()));
+  }
+});
+
+/** Stops the process that this is part of, and has it go on after so long. */
+const STAND_STILL = `
+  async function standStill(milliseconds) {
+    const seconds = milliseconds / 1_000;
+    new Deno.Command("sh", { args: ["-c", "sleep " + seconds + "; kill -CONT " + Deno.pid] }).spawn();
+    Deno.kill(Deno.pid, "SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  }`;
+
+for (const dialect of ["rfc", "multiplexed"]) {
+  Deno.test(`${dialect}: a worker that stood still does not hold its broker for lost`, async () => {
+    await using broker = new Broker({ bind: "tcp://127.0.0.1:*", heartbeatInterval: 100 });
+    const [endpoint] = broker.bind();
+    const { code, stdout, stderr } = await run(
+      `import { Worker } from "./worker.ts"; ${STAND_STILL}
+      await using worker = new Worker({
+        broker: "${endpoint}", service: "echo", dialect: "${dialect}",
+        heartbeatInterval: 100, heartbeatTimeout: 500,
+      });
+      worker.serve((request) => request.frames);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await standStill(1_000);
+      console.log(worker.isConnected);`,
+      { flags: ["--allow-all"] },
+    );
+    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "true\n", stderr: "" });
+    const { joined, left } = broker.stats().workers;
+    assert.deepEqual([joined, left.silent, left.disconnect], [1, 0, 1]);
+  });
+}
+
+Deno.test("a client that stood still does not send again what its broker has", async () => {
+  await using broker = new Broker({ bind: "tcp://127.0.0.1:*" });
+  const [endpoint] = broker.bind();
+  await using worker = new Worker({ broker: endpoint, service: "slow" });
+  worker.serve(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    return "done";
+  });
+  const { code, stdout, stderr } = await run(
+    `import { Client } from "./client.ts"; ${STAND_STILL}
+    await using client = new Client({
+      broker: "${endpoint}", heartbeatInterval: 100, heartbeatTimeout: 500,
+    });
+    const call = client.request("slow");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await standStill(1_000);
+    console.log((await call).text());`,
+    { flags: ["--allow-all"] },
+  );
+  assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "done\n", stderr: "" });
+  assert.deepEqual(broker.stats().accepted, 1);
+});
 
 Deno.test("peers go on with the broker that comes after the one that was killed", async () => {
   const first = await BrokerProcess.start({ heartbeatInterval: 100 });

@@ -23,6 +23,12 @@ const PROGRAM = `
   console.log(new TextDecoder().decode(body), libzmq().version, libzmq().path);
 `;
 
+/** Says what a ROUTER calls its first peer. */
+const IDENTITY = PROGRAM.replace("const [, body]", "const [body]").replace(
+  "new TextDecoder().decode(body)",
+  "body.toHex()",
+);
+
 /** What a program that cannot open libzmq says, as it would show to a user. */
 const FAILING = `
   import { libzmq } from "./zmq/library.ts";
@@ -40,6 +46,12 @@ Deno.test("`libzmq` opens what npm:zeromq ships", () => {
   assert.match(version, /^4\.3\.\d+$/);
   assert.equal(draft, true);
   assert.equal(libzmq(), libzmq(), "it is opened once");
+});
+
+Deno.test("`libzmq` gives peers other identities in each process, that they cannot be guessed by", async () => {
+  const [one, two] = await Promise.all([run(IDENTITY), run(IDENTITY)]);
+  assert.match(one.stdout, /^00[\da-f]{8} /, one.stderr);
+  assert.notEqual(one.stdout, two.stdout);
 });
 
 Deno.test("`libzmq` needs the permission --allow-ffi and no other", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Liveness } from "../liveness.ts";
+import { Liveness, Standstill } from "../liveness.ts";
 
 const INTERVAL = 100, TIMEOUT = 350;
 
@@ -73,4 +73,13 @@ Deno.test("a peer that is asked at each deadline is sent heartbeats an interval 
     }
   }
   assert.deepEqual(sent, [100, 200, 300, 400, 500, 600, 700, 800, 900]);
+});
+
+Deno.test("`Standstill` is told by a timer that is very late, and not twice in a row", () => {
+  const standstill = new Standstill();
+  assert.equal(standstill.check(1_000, 1_250), false);
+  assert.equal(standstill.check(1_000, 1_251), true);
+  assert.equal(standstill.until, 1_501);
+  assert.equal(standstill.check(1_501, 9_000), false);
+  assert.equal(standstill.check(10_000, 10_300), true);
 });

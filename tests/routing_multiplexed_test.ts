@@ -58,6 +58,18 @@ Deno.test("Rule 1: an id is free again once its request is over", () => {
   assert.deepEqual(harness.take(), ["w1 < REQUEST #2 c1/1", "c1 < FINAL 1 final of #2"]);
 });
 
+Deno.test("Rule 2: a request whose time to live has passed goes to no worker, though the timer be late", () => {
+  const harness = new Harness();
+  harness.ask("c1", "echo", 1, { timeToLive: 50 });
+  harness.ask("c1", "echo", 2);
+  harness.now += 50;
+  harness.offer("w1", "echo", 4);
+  assert.deepEqual(harness.takeButHeartbeats(), [
+    "c1 < ERROR 1 504 Time to live has passed",
+    "w1 < REQUEST #1 c1/2",
+  ]);
+});
+
 Deno.test("Rule 2: a queued request whose time to live passes gets ERROR 504", () => {
   const harness = withWorker(1);
   harness.ask("c1", "echo", 1);

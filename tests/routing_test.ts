@@ -149,11 +149,86 @@ Deno.test("Routing holds a busy worker to the heartbeat timeout once it has hear
 
 Deno.test("Routing keeps to that for the worker's later requests", () => {
   const harness = inState("busy");
+  harness.pass(300);
   harness.heartbeat("w1");
   harness.final("w1", "c1", "f");
   harness.request("c2", "echo", "r2");
   harness.pass(400);
   assert.equal(outcome(harness), "unknown, recovered");
+});
+
+Deno.test("Routing does not keep to that when the heartbeat may have crossed the request", () => {
+  const harness = inState("busy");
+  harness.pass(1);
+  harness.heartbeat("w1");
+  harness.final("w1", "c1", "f");
+  harness.request("c2", "echo", "r2");
+  harness.pass(8_000);
+  assert.equal(outcome(harness), "busy");
+  // Others follow, and so it does heartbeat.
+  harness.pass(1);
+  harness.final("w1", "c2", "f");
+  harness.request("c3", "echo", "r3");
+  for (const pause of [1, 300]) {
+    harness.pass(pause);
+    harness.heartbeat("w1");
+  }
+  harness.final("w1", "c3", "f");
+  harness.request("c4", "echo", "r4");
+  harness.pass(400);
+  assert.equal(outcome(harness), "unknown, recovered");
+});
+
+Deno.test("Routing does not count a heartbeat that came with the FINAL before the request", () => {
+  const harness = inState("busy");
+  harness.request("c2", "echo", "r2");
+  harness.final("w1", "c1", "f");
+  harness.heartbeat("w1");
+  harness.pass(8_000);
+  assert.equal(outcome(harness), "busy");
+});
+
+Deno.test("Routing keeps a client's requests in order when their workers are lost in any order", () => {
+  for (const order of [[1, 2, 3], [3, 2, 1], [2, 3, 1], [2, 1, 3], [1, 3, 2], [3, 1, 2]]) {
+    const harness = new Harness();
+    for (const n of [1, 2, 3]) harness.ready(`w${n}`, "echo");
+    for (const n of [1, 2, 3, 4]) harness.request("c", "echo", `r${n}`);
+    for (const n of order) harness.gone(`w${n}`);
+    harness.take();
+    for (const n of [1, 2, 3, 4]) harness.ready(`v${n}`, "echo");
+    assert.deepEqual(
+      harness.take(),
+      [1, 2, 3, 4].map((n) => `v${n} < REQUEST c r${n}`),
+      `${order}`,
+    );
+  }
+});
+
+Deno.test("Routing has a worker that sent an invalid answer send a right one within the heartbeat timeout", () => {
+  for (const isMended of [false, true]) {
+    const harness = inState("busy");
+    harness.routing.invalid("w1", { isAnswer: true }, "too large", harness.now);
+    harness.pass(300);
+    harness.heartbeat("w1");
+    if (isMended) harness.partial("w1", "c1", "p");
+    harness.pass(100);
+    assert.equal(outcome(harness), isMended ? "busy" : "unknown, recovered");
+    assert.equal(harness.routing.counters.left.violation, isMended ? 0 : 1);
+  }
+});
+
+Deno.test("Routing lets the long names of services count for what may wait in all", () => {
+  const harness = new Harness({ maxTotalQueueBytes: 2_000 });
+  const names = ["a", "b"].map((name) => name.repeat(1_000));
+  for (const name of [...names, "short"]) harness.request("c", name, "x");
+  assert.equal(harness.routing.queued, 3);
+  harness.request("c", "c".repeat(1_000), "x");
+  assert.equal(harness.routing.counters.refused.queueFull, 1);
+  harness.ready("w", names[0]!);
+  harness.final("w", "c", "x");
+  harness.disconnect("w");
+  harness.request("c", "c".repeat(1_000), "x");
+  assert.equal(harness.routing.queued, 3);
 });
 
 Deno.test("Routing does not count a majortomo worker's heartbeat that crossed its request", () => {

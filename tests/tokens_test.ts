@@ -69,3 +69,25 @@ Deno.test("`Ids` is as a Map when items come and go", () => {
     assert.equal(ids.size, model.size);
   }));
 });
+
+Deno.test("`Ids` spreads ids whose halves were chosen to meet, whatever the seed", () => {
+  for (const seed of [1, 2, 3, 0x12345678, -1]) {
+    for (const factor of [0x9e3779b1, 1, 3, 0x85ebca6b]) {
+      const ids = new Ids<Item>(seed), items: Item[] = [];
+      for (let high = 1; high <= 1_000; high++) {
+        // By a hash of (low + high * factor) times a secret all of these would be the same.
+        const low = -Math.imul(high, factor) >>> 0;
+        const item = { id: BigInt(high) << 32n | BigInt(low), sibling: undefined };
+        ids.add(item);
+        items.push(item);
+      }
+      let longest = 0;
+      for (const item of items) {
+        let length = 0;
+        for (let next: Item | undefined = item; next !== undefined; next = next.sibling) length++;
+        longest = Math.max(longest, length);
+      }
+      assert.ok(longest < 30, `${longest} in a bucket with seed ${seed}, factor ${factor}`);
+    }
+  }
+});

@@ -73,6 +73,9 @@ function open(): Library {
       failures.push(reason(error));
       continue;
     }
+    // By it libzmq begins to count its peers, and it does not care for a seed: each process would give
+    // the same identities, in the same order.
+    opened.symbols.srand(crypto.getRandomValues(new Uint32Array(1))[0]!);
     return checked(opened.symbols, path);
   }
   throw new MdpError(

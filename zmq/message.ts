@@ -11,6 +11,8 @@ import { MSG_SIZE } from "./symbols.ts";
 
 /** How many `zmq_msg_t` are allocated at once, in one typed array (one costs 285 ns). */
 const CHUNK = 256;
+/** Up to how many bytes are made into a string one by one, and how many at a time beyond. */
+const FEW = 64, MANY = 4_096;
 /** How many are kept for reuse; what is released beyond that goes to the garbage collector. */
 const SPARE = 8192;
 
@@ -281,6 +283,13 @@ function binaryString(bytes: Uint8Array, at: number, size: number): string {
     );
   }
   let text = "";
-  for (let i = at; i < at + size; i++) text += String.fromCharCode(bytes[i]!);
+  if (size <= FEW) {
+    for (let i = at; i < at + size; i++) text += String.fromCharCode(bytes[i]!);
+    return text;
+  }
+  // One by one they would take 35 bytes of memory each.
+  for (let i = at; i < at + size; i += MANY) {
+    text += String.fromCharCode(...bytes.subarray(i, Math.min(i + MANY, at + size)));
+  }
   return text;
 }

@@ -72,6 +72,7 @@ export const symbols = {
   // The C library's, found through libzmq's handle.
   clock_gettime: { parameters: [/* clock_id */ int, /* tp */ pointer], result: int },
   memcpy: { parameters: [/* dest */ buffer, /* src */ pointer, /* n */ size_t], result: "void" },
+  srand: { parameters: [/* seed */ "u32"], result: "void" },
   poll: { parameters: [/* fds */ buffer, /* nfds */ nfds_t, /* timeout */ int], result: int },
   /** The same on a thread of Deno's pool. */
   poll_async: {

@@ -65,7 +65,7 @@ export class Liveness {
 /** How late a timer is at least when the whole process stood still, in ms. */
 const LATE = 250;
 /** How long libzmq's thread then has to read what peers have sent meanwhile, in ms. */
-const CATCHING_UP = 250;
+const CATCHING_UP = 500;
 
 /**
  * Tells silence of the other end from a standstill of this one, by SIGSTOP or with a machine that was

@@ -655,7 +655,6 @@ export class Broker {
             undefined,
             details === undefined ? [message] : [message, details],
           );
-          this.#checkSize(content);
           releaseAllBut(frames, framesOf(content));
           return routing.error(peer, dialect, token, code, content, now);
         }
@@ -713,7 +712,7 @@ export class Broker {
 
   /** Has the timer go off no later than the next deadline; it may go off for nothing. */
   #arm(): void {
-    const at = Math.max(this.#routing.nextDeadline(), this.#standstill.until);
+    const at = this.#routing.nextDeadline();
     if (at < this.#timerAt) {
       clearTimeout(this.#timer);
       const now = performance.now();
@@ -727,10 +726,10 @@ export class Broker {
   readonly #elapse = (): void => {
     const dueAt = this.#timerAt, now = performance.now();
     this.#timerAt = Infinity;
-    if (!this.#standstill.check(dueAt, now)) {
-      this.#routing.elapse(now);
-      this.#flush(now);
-    }
+    const until = this.#standstill.check(dueAt, now);
+    if (until !== undefined) this.#routing.spare(until);
+    this.#routing.elapse(now);
+    this.#flush(now);
     this.#arm();
   };
 }

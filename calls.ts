@@ -104,10 +104,11 @@ export class Calls {
     checkSignal(options.signal);
     checkFlag("noWait", options.noWait);
     checkFlag("once", options.once);
+    const headers = headerFrame(options.headers);
     const request: Outgoing = {
       service: serviceName(service),
-      body: bodyFrames(body, this.options.maxMessageSize),
-      headers: headerFrame(options.headers),
+      body: bodyFrames(body, this.options.maxMessageSize, headers),
+      headers,
       options,
     };
     return new Call(this, request, resolveRequestOptions(options, this.options));
@@ -427,7 +428,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
       if (refusal === undefined || isStopping(refusal)) brokers.silent(endpoint);
       return undefined;
     }
-    if (this.#received === 0 && transport.suspect(endpoint)) brokers.silent(endpoint);
+    if (this.#received === 0) transport.suspect(endpoint, () => brokers.silent(endpoint));
     if (this.#left() <= 0) throw this.#timeoutError("deadline");
     return undefined;
   }
@@ -478,7 +479,8 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   #attemptError(): Error {
     if (this.#void === undefined) {
       // An answer of one broker says more than the silence of the next.
-      return this.#refusal === undefined ? this.#timeoutError() : caught(this.#refusal);
+      const isSilent = this.#received === 0;
+      return isSilent && this.#refusal !== undefined ? caught(this.#refusal) : this.#timeoutError();
     }
     const { why, refusal } = this.#void;
     if (refusal !== undefined) return caught(refusal);

@@ -6,11 +6,8 @@
  */
 
 import type { FrameReader } from "./codec.ts";
+import { FRAME_COST, FREE_FRAMES } from "./options.ts";
 import { Message } from "./zmq/message.ts";
-import { MSG_SIZE } from "./zmq/symbols.ts";
-
-/** Beyond so many frames of a body, each counts for the memory that it takes beside its bytes. */
-const MANY = 16;
 
 /**
  * What is in a message beside its envelope. Most have one frame and no headers: then it is that
@@ -69,7 +66,7 @@ export function releaseAllBut(frames: readonly Message[], last: number): void {
 export function sizeOf(content: Content): number {
   if (content instanceof Message) return content.size;
   const { headers, frames } = content;
-  let size = Math.max(0, frames.length - MANY) * MSG_SIZE;
+  let size = Math.max(0, frames.length - FREE_FRAMES) * FRAME_COST;
   if (headers !== undefined) size += headers.size;
   for (const frame of frames) size += frame.size;
   return size;

@@ -95,7 +95,7 @@ export class Dialogue implements Receiver {
   connect(reconnect: boolean): void {
     this.#open();
     if (this.#line !== undefined) {
-      if (!reconnect) return;
+      if (!reconnect && !this.#isLost) return;
       this.#end(0);
     }
     this.#line = this.#dial(this.brokers.current, { onLost: () => this.#lost() });

@@ -84,6 +84,8 @@ export class Link {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** The next heartbeat, if one is to be sent. */
   #heartbeatTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The wait for an answer to the question whether the broker is there. */
+  #probe: ReturnType<typeof setTimeout> | undefined;
   #heardAt = 0;
   /** Whether something came since `#heardAt` was set. */
   #heard = false;
@@ -116,9 +118,25 @@ export class Link {
     return exchange;
   }
 
-  /** Whether the multiplexed dialect is spoken, and so the broker's silence noticed. */
-  get isUp(): boolean {
-    return this.#state === "up";
+  /**
+   * Asks the broker whether it is there. A call that has run out of time does not say that: it may
+   * have been impatient, or its worker slow.
+   *
+   * @param onSilent Called if it does not answer within a second.
+   * @returns Whether it can be asked.
+   */
+  probe(onSilent: () => void): boolean {
+    if (this.#state !== "up") return false;
+    // Without another broker there is nothing to be done about it before the heartbeat timeout.
+    if (this.#probe !== undefined || this.#options.brokers.length === 1) return true;
+    const before = this.#received;
+    this.#tell({ side: "client", command: "heartbeat", dialect: MULTIPLEXED });
+    this.#probe = setTimeout(() => {
+      this.#probe = undefined;
+      this.#drain();
+      if (this.#state === "up" && this.#received === before) onSilent();
+    }, Math.min(PATIENCE, this.#options.heartbeatTimeout));
+    return true;
   }
 
   /** Hands on what has come already. */
@@ -349,6 +367,8 @@ export class Link {
     this.#stopTimer();
     clearTimeout(this.#heartbeatTimer);
     this.#heartbeatTimer = undefined;
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
     this.#state = "unconnected";
     if (this.#connection !== undefined) this.#owner.onClosing(this.#connection.close(linger));
     this.#connection = undefined;

@@ -66,6 +66,8 @@ export class Liveness {
 const LATE = 250;
 /** How long libzmq's thread then has to read what peers have sent meanwhile, in ms. */
 const CATCHING_UP = 500;
+/** How long after that this is taken for a program that is always busy, in ms. */
+const REST = 10_000;
 
 /**
  * Tells silence of the other end from a standstill of this one, by SIGSTOP or with a machine that was
@@ -74,22 +76,15 @@ const CATCHING_UP = 500;
 export class Standstill {
   #until = -Infinity;
 
-  /** Until when nobody is to be taken for lost. */
-  get until(): number {
-    return this.#until;
-  }
-
   /**
-   * To be asked when a timer has gone off. Never true twice in a row: a program that is always busy
-   * for so long takes others for lost, too.
+   * To be asked when a timer has gone off.
    *
    * @param dueAt When it was to go off, if that was set before.
    * @param now The time.
-   * @returns Whether this end stood still: it is to go on at `until`.
+   * @returns Until when nobody is to be taken for lost, if this end stood still; else `undefined`.
    */
-  check(dueAt: number, now: number): boolean {
-    if (now - dueAt <= LATE || dueAt === this.#until) return false;
-    this.#until = now + CATCHING_UP;
-    return true;
+  check(dueAt: number, now: number): number | undefined {
+    if (now - dueAt <= LATE || now < this.#until + REST) return undefined;
+    return this.#until = now + CATCHING_UP;
   }
 }

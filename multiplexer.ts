@@ -43,8 +43,9 @@ export class Multiplexer implements Transport, LinkOwner {
     return link.open(request, receiver, deadlineAt);
   }
 
-  suspect(endpoint: string): boolean {
-    return !this.#links.get(endpoint)?.isUp && this.#pool.suspect(endpoint);
+  suspect(endpoint: string, onSilent: () => void): void {
+    const isAsked = this.#links.get(endpoint)?.probe(onSilent);
+    if (!isAsked) this.#pool.suspect(endpoint, onSilent);
   }
 
   async close(): Promise<void> {

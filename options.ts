@@ -562,45 +562,57 @@ export type BodyFrame = string | Uint8Array;
 export type Body = BodyFrame | readonly BodyFrame[];
 
 /**
+ * Beyond so many frames of a body, each counts for the memory that a broker takes for it beside its
+ * bytes.
+ */
+export const FREE_FRAMES = 16;
+/** How many bytes that is: a `zmq_msg_t`. */
+export const FRAME_COST = 64;
+
+/**
  * The frames of a body, at least one, as RFC 18 wants it.
  *
  * @param body Text, bytes, or a list of both; `undefined` is one empty frame.
- * @param most How many bytes they may have together.
+ * @param most How many bytes they may count for together, as a broker counts: see
+ * {@linkcode FREE_FRAMES}.
+ * @param headers What goes with them, and counts too.
  * @throws {TypeError} If it is anything else, or bytes that were transferred to somebody else.
  * @throws {RangeError} If they have more.
  */
-export function bodyFrames(body: Body | undefined, most: number = Infinity): Uint8Array[] {
-  if (body instanceof Uint8Array) return [bodyFrame(body, most)];
+export function bodyFrames(
+  body: Body | undefined,
+  most: number = Infinity,
+  headers?: Uint8Array,
+): Uint8Array[] {
+  const all = framesIn(body);
+  let size = Math.max(0, all.length - FREE_FRAMES) * FRAME_COST + (headers?.length ?? 0);
+  for (const { length } of all) size += length;
+  if (size <= most) return all;
+  // Who sends a broker more than it takes may lose the connection, with all that is in flight on it.
+  throw new RangeError(
+    `The body has ${size} bytes, and at most ${most} are sent (maxMessageSize)`,
+  );
+}
+
+function framesIn(body: Body | undefined): Uint8Array[] {
+  if (body instanceof Uint8Array) return [bodyFrame(body)];
   const frames = body === undefined ? [] : Array.isArray(body) ? body : [body];
   if (frames.length === 0) return [new Uint8Array(0)];
-  if (frames.length === 1) return [bodyFrame(frames[0], most)];
+  if (frames.length === 1) return [bodyFrame(frames[0])];
   const all: Uint8Array[] = [];
-  let size = 0;
   // Not map: that leaves holes out, and a message would end in the middle.
-  for (const frame of frames) size += all[all.push(bodyFrame(frame, most)) - 1]!.length;
-  checkSize(size, most);
+  for (const frame of frames) all.push(bodyFrame(frame));
   return all;
 }
 
-function bodyFrame(frame: unknown, most: number): Uint8Array {
+function bodyFrame(frame: unknown): Uint8Array {
   const bytes = typeof frame === "string" ? new TextEncoder().encode(frame) : frame;
   if (!(bytes instanceof Uint8Array)) {
     throw new TypeError(`A body is a string, a Uint8Array or a list of those, got ${show(frame)}`);
   }
   // What was posted to a Deno Worker, say, has no bytes any more: they would be missed silently.
-  if (bytes.length === 0 && (bytes.buffer as ArrayBuffer).detached) {
-    throw new TypeError("A frame's bytes were transferred, so that they cannot be sent");
-  }
-  checkSize(bytes.length, most);
-  return bytes;
-}
-
-/** Who sends a broker more than it takes loses the connection, with all that is in flight on it. */
-function checkSize(size: number, most: number): void {
-  if (size <= most) return;
-  throw new RangeError(
-    `The body has ${size} bytes, and at most ${most} are sent (maxMessageSize)`,
-  );
+  if (bytes.length > 0 || (bytes.buffer as ArrayBuffer).detached !== true) return bytes;
+  throw new TypeError("A frame's bytes were transferred, so that they cannot be sent");
 }
 
 /**

@@ -42,9 +42,10 @@ export interface Transport {
    * Nothing came from a broker in time. If it is gone in silence, so are the connections to it,
    * and what is sent on one is lost: those without a request are not to be used again.
    *
-   * @returns Whether it may be: not where that is found out by heartbeats.
+   * @param onSilent Called if it may be: at once, or where a broker can be asked when that does not
+   * answer either.
    */
-  suspect(endpoint: string): boolean;
+  suspect(endpoint: string, onSilent: () => void): void;
   /** Ends all connections. Resolves when they are gone. */
   close(): Promise<void>;
 }
@@ -120,15 +121,19 @@ export class Pool implements Transport {
 
   /** A broker is gone: no reply of its comes any more, and idle connections to it are of no use. */
   lose(endpoint: string, why: string): void {
-    this.suspect(endpoint);
+    this.#discardAll(endpoint);
     for (const [line, exchange] of [...this.#inUse]) {
       if (line.endpoint === endpoint) exchange.onLost(why);
     }
   }
 
-  suspect(endpoint: string): boolean {
+  suspect(endpoint: string, onSilent: () => void): void {
+    this.#discardAll(endpoint);
+    onSilent();
+  }
+
+  #discardAll(endpoint: string): void {
     for (const { line } of this.#idle.get(endpoint)?.splice(0) ?? []) this.discard(line);
-    return true;
   }
 
   async close(): Promise<void> {
@@ -140,7 +145,7 @@ export class Pool implements Transport {
       closed.finally(() => this.#closing.delete(closed));
     }
     this.#watches.clear();
-    for (const endpoint of this.#idle.keys()) this.suspect(endpoint);
+    for (const endpoint of this.#idle.keys()) this.#discardAll(endpoint);
     await Promise.all(this.#closing);
   }
 

@@ -112,6 +112,8 @@ export class Routing<B> {
   readonly #backlogs = new Map<string, Backlog<B>>();
   readonly #deadlines = new Deadlines<Worker<B> | Expiry<B> | Service<B> | Client<B>>();
   #stopping = false;
+  /** Until when nobody is held for dead. */
+  #sparedUntil = -Infinity;
   #queued = 0;
   #queuedBytes = 0;
   /** What the names of all services count for: whoever asks for one that is not there makes it be. */
@@ -483,6 +485,15 @@ export class Routing<B> {
     }
   }
 
+  /**
+   * Holds nobody for dead before then: what peers have sent has not been read.
+   *
+   * @param until The time.
+   */
+  spare(until: number): void {
+    this.#sparedUntil = until;
+  }
+
   /** Takes no new requests from now on; what is queued and in flight goes on. */
   stop(): void {
     this.#stopping = true;
@@ -755,11 +766,15 @@ export class Routing<B> {
 
   /** Puts a request where it was: others of its client may have been put back before it. */
   #return(request: Request<B>, queue: ClientQueue<B>): void {
-    const { requests, returned } = queue;
-    // Mostly it comes just after or just before the last one.
-    const isAfter = returned?.queue === queue && returned.number < request.number;
-    let next = isAfter ? returned.next : requests.first;
-    while (next !== undefined && next.number < request.number) next = next.next;
+    const { requests, returned } = queue, { number } = request;
+    // Mostly it comes just before or after the last one: workers of many requests give them back in
+    // order, and many workers were given theirs in the order in which they are lost.
+    let next = returned?.queue === queue ? returned : requests.first;
+    while (next !== undefined && next.number < number) next = next.next;
+    for (let before = next?.previous; before !== undefined && before.number > number;) {
+      next = before;
+      before = next.previous;
+    }
     requests.insert(request, next);
     queue.returned = request;
   }
@@ -972,9 +987,13 @@ export class Routing<B> {
   /** When a worker is held for dead if nothing more is heard of it. */
   #diesAt(worker: Worker<B>): number {
     const { heartbeatTimeout, busyWorkerTimeout } = this.#options;
-    return worker.holding > 0 && !worker.heartbeatsWhenBusy && worker.spoiltAt === Infinity
-      ? Math.max(worker.heardAt, worker.dispatchedAt) + busyWorkerTimeout
-      : Math.min(worker.heardAt, worker.spoiltAt) + heartbeatTimeout;
+    const mayBeSilent = worker.holding > 0 && !worker.heartbeatsWhenBusy;
+    return Math.max(
+      this.#sparedUntil,
+      mayBeSilent && worker.spoiltAt === Infinity
+        ? Math.max(worker.heardAt, worker.dispatchedAt) + busyWorkerTimeout
+        : Math.min(worker.heardAt, worker.spoiltAt) + heartbeatTimeout,
+    );
   }
 
   /**
@@ -1012,7 +1031,10 @@ export class Routing<B> {
   }
 
   #checkClient(client: Client<B>, now: number): void {
-    const lostAt = client.heardAt + this.#options.heartbeatTimeout;
+    const lostAt = Math.max(
+      this.#sparedUntil,
+      client.heardAt + this.#options.heartbeatTimeout,
+    );
     if (lostAt <= now) this.#dropAll(client.identity, "clientGone", now);
     else this.#deadlines.schedule(client, lostAt);
   }

@@ -165,7 +165,7 @@ export class MockClient implements ClientLike {
     const answer = (request: Outgoing) => this.#answer(request);
     const transport: Transport = {
       open: (endpoint, request, receiver) => this.#open(endpoint, request, receiver),
-      suspect: () => true,
+      suspect: (_endpoint, onSilent) => onSilent(),
       close: () => Promise.resolve(),
     };
     this.#calls = new Calls(resolved, transport, brokers);

@@ -84,6 +84,8 @@ export function handle(
 
 /** What is said of an error that has no text. */
 const UNKNOWN = "The handler failed";
+/** How much is said of an error that is too large to be told. */
+const MOST_WORDS = 1_000;
 
 /** Made apart: a closure in `handle` would be made for each request, and 100 bytes for what it sees. */
 function failing(
@@ -156,9 +158,10 @@ async function tell(request: WorkerRequest, error: ServiceError): Promise<void> 
   try {
     if (!isOver(request)) await request.fail(error.code, error.message, error.details);
   } catch {
-    // If not for the loss of the connection, it is of a class that has its own idea of a code. The
-    // request must end all the same.
-    if (!isOver(request)) await request.fail(500, wordsOf(error, UNKNOWN)).catch(() => {});
+    // If not for the loss of the connection, it is of a class that has its own idea of a code, or is too
+    // large. The request must end all the same.
+    const words = wordsOf(error, UNKNOWN).slice(0, MOST_WORDS);
+    if (!isOver(request)) await request.fail(500, words).catch(() => {});
   }
 }
 

@@ -284,13 +284,15 @@ export class WorkerRequest extends Payload {
    * @param message What went wrong, in words.
    * @param details More about it, opaque to all in between.
    * @returns A promise that resolves when the socket has taken it.
-   * @throws {RangeError} If the code is not a whole number from 400 to 599.
+   * @throws {RangeError} If the code is not a whole number from 400 to 599, or message and details
+   * have more than `maxMessageSize` bytes.
    * @throws {TypeError} If the details are no bytes.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
    */
   async fail(code: number, message: string, details?: Uint8Array): Promise<void> {
     const error = new ServiceError(code, message, details);
+    bodyFrames(details === undefined ? message : [message, details], this.#init.maxMessageSize);
     this.#refuseIfOver();
     this.#failed = true;
     if (this.#init.fail !== undefined) {
@@ -358,8 +360,8 @@ export class WorkerRequest extends Payload {
     options: PartOptions | undefined,
   ): Promise<void> | undefined {
     this.#refuseIfOver();
-    const frames = bodyFrames(body, this.#init.maxMessageSize);
     const headers = options === undefined ? undefined : headerFrame(options.headers);
+    const frames = bodyFrames(body, this.#init.maxMessageSize, headers);
     if (command === "final") {
       this.#answered = true;
       this.#onOver?.(undefined);

@@ -320,6 +320,21 @@ Deno.test("`send` connects anew when the connection was lost while no reply was 
   assert.deepEqual(texts(await client.recvAllAsList()), ["y"]);
 });
 
+Deno.test("`connect` gives up a reply that is due when the connection was lost", async () => {
+  await using stage = new ClientStage();
+  const router = stage.another();
+  const client = stage.client({ broker: [router.endpoint, stage.endpoint] });
+  client.send("echo", "1");
+  await asked(router, C, REQUEST, "echo", "1");
+  await router.close();
+  await until(() => !client.isConnected, "the loss is noticed");
+  client.connect();
+  assert.equal(client.isConnected, true);
+  client.send("echo", "2");
+  (await stage.asked("echo", "2")).answer(C, FINAL, "echo", "y");
+  assert.deepEqual(texts(await client.recvAllAsList()), ["y"]);
+});
+
 Deno.test("`recvPart` gives the FINAL that was there when the connection was lost", async () => {
   await using stage = new ClientStage();
   const router = stage.another();

@@ -427,10 +427,39 @@ Deno.test("a call that runs out of time does not take the others off a broker th
   for (const limits of [{ timeout: 40 }, { deadline: 40 }]) {
     await assertFails(client.request("slow", "", limits), TimeoutError, /of 40 ms/);
   }
-  for (let messages = 0; messages < 4; messages++) await stage.router.receive();
+  // REQUEST, HEARTBEAT and CANCEL, and then but one question for both.
+  for (let messages = 0; messages < 5; messages++) {
+    const [address, head] = await stage.router.receive();
+    if (head![6] === HEARTBEAT) stage.router.send(address!, control(HEARTBEAT));
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
   const next = client.request("echo", "x");
   (await got(stage.router, 3, "echo", "x")).answer(FINAL);
   await next;
+});
+
+Deno.test("a call that runs out of time has the broker asked, and left if it does not answer", async () => {
+  await using stage = new ClientStage();
+  const second = stage.another();
+  const client = insisting(stage, { broker: [stage.endpoint, second.endpoint], retries: 0 });
+  const before = performance.now();
+  while (second.unread.length === 0) {
+    assert.ok(performance.now() - before < 5_000, "the first broker is not left");
+    await assertFails(client.request("echo", "", { timeout: 50 }), TimeoutError, /of 50 ms/);
+  }
+  assert.ok(performance.now() - before > 1_000);
+});
+
+Deno.test("what one broker refused is not what another failed with that had begun to answer", async () => {
+  await using stage = new ClientStage();
+  const second = stage.another();
+  const client = insisting(stage, { broker: [stage.endpoint, second.endpoint] });
+  const parts = client.stream("echo", "1", { timeout: 200 });
+  const first = parts.next();
+  (await got(stage.router, 1, "echo", "1")).fail(503, "Come back later");
+  (await got(second, 1, "echo", "1")).answer(PARTIAL, "part");
+  assert.equal((await first).value?.text(), "part");
+  await assertFails(parts.next(), TimeoutError, /no further part/);
 });
 
 for (const code of [502, 503]) {

@@ -98,6 +98,8 @@ Deno.test("`request` rejects with TypeError or RangeError when an argument is wr
       [TypeError, /body.*got undefined/, "echo", new Array(2)],
       [RangeError, /body has 11 bytes, .* 10 are sent \(maxMessageSize\)/, "echo", "eleven byte"],
       [RangeError, /body has 11 bytes/, "echo", ["eleven", " byte"]],
+      [RangeError, /body has 64 bytes/, "echo", new Array(17).fill("")],
+      [RangeError, /body has 13 bytes/, "echo", "five.", { headers: { a: "" } }],
     ] as const
   ) await assertFails(request(...args), type, message);
   // deno-lint-ignore no-explicit-any -- The same.

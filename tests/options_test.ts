@@ -7,6 +7,7 @@ import {
   type BrokerOptions,
   type ClientOptions,
   DEFAULT_ENDPOINT,
+  FRAME_COST,
   resolveBrokerOptions,
   resolveClientOptions,
   resolveDrain,
@@ -15,6 +16,7 @@ import {
   serviceName,
   type WorkerOptions,
 } from "../options.ts";
+import { MSG_SIZE } from "../zmq/symbols.ts";
 import { assertFrames, bytes } from "./raw.ts";
 
 const MIB = 2 ** 20;
@@ -329,6 +331,20 @@ Deno.test("`bodyFrames` throws TypeError for what is no frame", () => {
     assert.throws(() => bodyFrames(body as string), {
       name: "TypeError",
       message: `A body is a string, a Uint8Array or a list of those, got ${got}`,
+    });
+  }
+});
+
+Deno.test("`bodyFrames` counts as a broker does", () => {
+  assert.equal(FRAME_COST, MSG_SIZE);
+  const headers = new Uint8Array(10);
+  for (
+    const [body, size] of [["x", 11], [["x", "yz"], 13], [new Array(18).fill("x"), 156]] as const
+  ) {
+    assert.doesNotThrow(() => bodyFrames(body, size, headers));
+    assert.throws(() => bodyFrames(body, size - 1, headers), {
+      name: "RangeError",
+      message: `The body has ${size} bytes, and at most ${size - 1} are sent (maxMessageSize)`,
     });
   }
 });

@@ -217,6 +217,18 @@ Deno.test("Routing has a worker that sent an invalid answer send a right one wit
   }
 });
 
+Deno.test("Routing holds nobody for dead before the time that they are spared until", () => {
+  const harness = inState("waiting");
+  harness.pass(390);
+  harness.take();
+  harness.routing.spare(harness.now + 50);
+  harness.pass(49);
+  assert.equal(outcome(harness), "waiting");
+  assert.deepEqual(harness.take(), ["w1 < HEARTBEAT"]);
+  harness.pass(1);
+  assert.equal(outcome(harness), "unknown");
+});
+
 Deno.test("Routing lets the long names of services count for what may wait in all", () => {
   const harness = new Harness({ maxTotalQueueBytes: 2_000 });
   const names = ["a", "b"].map((name) => name.repeat(1_000));

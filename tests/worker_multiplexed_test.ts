@@ -306,6 +306,20 @@ Deno.test("a body that is larger than any broker takes is an error of the handle
   }
 });
 
+Deno.test("an error that is larger than any broker takes is told as far as it can be", async () => {
+  await using pair = new Pair({ maxMessageSize: 2_000 });
+  pair.worker.serve((request) => {
+    if (request.text() === "words") throw new Error("x".repeat(3_000));
+    throw new ServiceError(422, "Wrong", new Uint8Array(3_000));
+  });
+  using _ = captureLog();
+  const peer = await pair.registered();
+  peer.send(control(REQUEST, 1), "words");
+  await peer.expect(control(ERROR, 1, 500), "x".repeat(1_000));
+  peer.send(control(REQUEST, 2), "details");
+  await peer.expect(control(ERROR, 2, 500), "Wrong");
+});
+
 const UNTELLABLE: [name: string, error: () => unknown, words: string][] = [
   ["an object without a text", () => Object.create(null), "The handler failed"],
   ["an error whose message throws", () =>

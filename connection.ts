@@ -13,8 +13,12 @@ import { WAITED } from "./zmq/reactor.ts";
 import { type Frame, type MonitorEvent, Socket } from "./zmq/socket.ts";
 import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
 
-/** How many messages are taken from a socket in one turn before others have theirs. */
-const BATCH = 128;
+/**
+ * How many messages are taken from a socket in one turn before others have theirs: as many as a broker
+ * takes. With fewer, a client in the broker's own process, as the gateway's, falls behind a worker that
+ * sends parts as fast as it can, until the broker gives it up.
+ */
+const BATCH = 256;
 
 /** What a {@linkcode Connection} is made with. */
 export interface ConnectionOptions<C> {

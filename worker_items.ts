@@ -32,16 +32,16 @@ async function* chunksOf(
   signal: AbortSignal,
 ): AsyncGenerator<Body, undefined, undefined> {
   const reader = stream.getReader();
-  // Whoever fills it is told, and a read that waits finds the end. What it does at its end, and how
-  // that fails, is no matter of the answer.
-  const cancel = () => reader.cancel(signal.reason).catch(() => {});
+  // Whoever fills it is told, and a read that waits finds the end. What it does at its end, how that
+  // fails and whether it ever comes to one is no matter of the answer.
+  const cancel = () => void reader.cancel(signal.reason).catch(() => {});
   if (signal.aborted) cancel();
   else signal.addEventListener("abort", cancel);
   try {
     for (let chunk; !(chunk = await reader.read()).done;) yield chunk.value;
   } finally {
     signal.removeEventListener("abort", cancel);
-    await cancel();
+    cancel();
     reader.releaseLock();
   }
 }

@@ -304,12 +304,19 @@ function show(value: unknown): string {
 }
 
 function toJs(document: Document, fail: (offset: undefined, message: string) => never) {
+  let value: Record<string, unknown>;
   try {
-    return document.toJS() as Record<string, unknown>;
+    value = document.toJS() as Record<string, unknown>;
   } catch (error) {
     // Aliases that multiply beyond all measure.
     return fail(undefined, error instanceof Error ? error.message : String(error));
   }
+  try {
+    JSON.stringify(value);
+  } catch {
+    return fail(undefined, "An alias stands in what it is an alias of, without end");
+  }
+  return value;
 }
 
 /**

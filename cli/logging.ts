@@ -103,6 +103,7 @@ export function prepareLogging(name: string, settings: LogSettings): () => void 
 function switchTo(sinks: Record<string, Sink>, settings: LogSettings): void {
   const levels = new Map(Object.entries(settings.levels ?? {}));
   levels.set(CLI, "info").set("logtape.meta", "warning");
+  levels.delete(WARM_UP);
   const everywhere = { sinks: Object.keys(sinks), parentSinks: "override" as const };
   configureSync({
     reset: true,

@@ -7,7 +7,6 @@
 import type { Broker } from "../broker.ts";
 import { type LiveBrokerOptions, resolveBrokerOptions } from "../options.ts";
 import { kebabCase, merge, type Settings } from "./broker_options.ts";
-import { UsageError } from "./command_line.ts";
 import { type Config, readConfig } from "./config.ts";
 import { asItIs, cliLogger } from "./logging.ts";
 
@@ -97,8 +96,9 @@ export class Reloader {
       const settings = merge(given, config.settings, path);
       this.#apply(settings, config);
     } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
-      cliLogger.error(asItIs(`The configuration stays as it was: ${error.message}`), { path });
+      // Whatever it is: it is no reason to end a broker that works.
+      const why = error instanceof Error ? error.message : String(error);
+      cliLogger.error(asItIs(`The configuration stays as it was: ${why}`), { path });
     }
   }
 

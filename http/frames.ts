@@ -87,7 +87,7 @@ async function read(
   signal.throwIfAborted();
   signal.addEventListener("abort", cancel);
   try {
-    for (let chunk; (chunk = (await reader?.read())?.value) !== undefined;) {
+    for (let chunk; (chunk = (await reader?.read().catch(brokenOff))?.value) !== undefined;) {
       size += chunk.length;
       if (size > most) throw tooLarge();
       chunks.push(chunk);
@@ -99,6 +99,10 @@ async function read(
   }
   signal.throwIfAborted();
   return chunks.length === 1 ? chunks[0]! : await new Blob(chunks).bytes();
+}
+
+function brokenOff(): never {
+  throw new ContentError(499, "The content broke off: the caller has left");
 }
 
 /**

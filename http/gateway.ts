@@ -8,6 +8,7 @@ import {
   type Client,
   DisconnectedError,
   MdpError,
+  type RequestOptions,
   ServiceError,
   StateError,
   TimeoutError,
@@ -153,6 +154,20 @@ export class Gateway {
     return await this.#call(request, name, headers);
   }
 
+  #ask(
+    service: Uint8Array,
+    frames: readonly Uint8Array[],
+    options: RequestOptions,
+  ): ReturnType<Client["stream"]> {
+    try {
+      return this.#client().stream(service, frames, options);
+    } catch (error) {
+      // With headers, and what many frames count for, it may be more than the broker takes.
+      if (error instanceof RangeError) throw new ContentError(413, error.message);
+      throw error;
+    }
+  }
+
   /** The frames of a request, if they come in time. */
   async #read(
     request: Request,
@@ -190,7 +205,7 @@ export class Gateway {
       const timeout = timeoutOf(request) ?? this.#timeout, until = performance.now() + timeout;
       const frames = await this.#read(request, timeout, call);
       const left = Math.max(1, Math.ceil(until - performance.now()));
-      const parts = this.#client().stream(service, frames, {
+      const parts = this.#ask(service, frames, {
         timeout: left,
         deadline: left,
         noWait: true,

@@ -236,6 +236,11 @@ got 3',
     "x.yaml:1: Flow sequence in block collection must be sufficiently indented and \
 end with a ]",
   ],
+  ["a: &a [*a]", "x.yaml: An alias stands in what it is an alias of, without end"],
+  [
+    "logging: &a { levels: { x: *a } }",
+    "x.yaml: An alias stands in what it is an alias of, without end",
+  ],
   ["drain: *other", "x.yaml: Unresolved alias (the anchor must be set before the alias): other"],
 ];
 

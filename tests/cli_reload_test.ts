@@ -103,6 +103,11 @@ Deno.test({
       line.startsWith(`${kept}--heartbeat-timeout 10 (in ${path}) must be a multiple`),
       line,
     );
+    await reloaded.reload("logging: &a { levels: { x: *a } }\n");
+    await broker.stderr(/stays as it was: .*An alias stands in what it is an alias of/);
+    // It has a place of its own in the log, which is not to be set.
+    await reloaded.reload("max-queue: 1\nlogging: { levels: { majortomo.warm-up: debug } }\n");
+    await broker.stderr(/again: changed logging$/);
     await reloaded.reload("logging:\n  sinks: /nowhere/x.log\nmax-queue: 7\n");
     await broker.stderr(/stays as it was: Writing the log "\/nowhere\/x\.log" needs .*allow-write/);
     await Deno.remove(path);

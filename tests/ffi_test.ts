@@ -67,3 +67,28 @@ Deno.test("`Socket.close` in its own handler, and in that of another, is safe", 
   await promise;
   await Promise.all(pairs.map((socket) => socket.close()));
 });
+
+Deno.test({
+  name: "a Web Worker that has closed all leaves no threads and descriptors behind",
+  // They are counted in /proc.
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const { code, stdout, stderr } = await run(
+      `const count = (what) => [...Deno.readDirSync("/proc/self/" + what)].length;
+      const counts = [];
+      for (let i = 0; i < 9; i++) {
+        const worker = new Worker(import.meta.resolve("./tests/web_worker.ts"), { type: "module" });
+        await new Promise((resolve) => worker.onmessage = resolve);
+        worker.terminate();
+        counts.push([count("task"), count("fd")]);
+      }
+      console.log(JSON.stringify(counts));`,
+      { flags: ["--allow-all"] },
+    );
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+    const counts: [number, number][] = JSON.parse(stdout);
+    const [[threads, files], [laterThreads, laterFiles]] = [counts[2]!, counts[8]!];
+    // One that has just been ended may not be gone.
+    assert.ok(laterThreads < threads + 4 && laterFiles < files + 6, stdout);
+  },
+});

@@ -253,7 +253,10 @@ Deno.test("`POST /services/NAME` answers 413 to what the broker would not take, 
   });
   const running = call(stage, "slow", "fine");
   await eventually(() => stage.broker.stats().inFlight === 1, "the call is under way");
-  assert.equal((await reason(await call(stage, "slow", "x".repeat(1_001))))[0], 413);
+  for (const size of [1_001, 1_000]) {
+    // The type of the content goes with it, and counts.
+    assert.equal((await reason(await call(stage, "slow", "x".repeat(size))))[0], 413, `${size}`);
+  }
   gate.resolve();
   assert.equal(await (await running).text(), "fine");
 });
@@ -421,11 +424,32 @@ Deno.test("`POST /services/NAME` refuses pages that a name of theirs has brought
   assert.equal((await stage.http.handle(request)).status, 403);
 });
 
+Deno.test("a call whose caller leaves in the midst of its content is no failure of ours", async () => {
+  await using stage = new HttpStage({ gateway: true });
+  const { hostname, port } = new URL(stage.url);
+  const connection = await Deno.connect({ hostname, port: Number(port) });
+  await connection.write(new TextEncoder().encode(
+    "POST /services/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf",
+  ));
+  const inFlight = async () => (await stage.metrics()).get("majortomo_gateway_requests_in_flight");
+  await eventually(async () => await inFlight() === 1, "the call is under way");
+  connection.close();
+  await eventually(async () => await inFlight() === 0, "the call is over");
+  const metrics = await stage.metrics();
+  assert.equal(metrics.get('majortomo_gateway_requests_total{code="499"}'), 1);
+});
+
 Deno.test("`GET /metrics` counts the gateway's calls by status", async () => {
   await using stage = new HttpStage({ gateway: true });
   await stage.worker("echo", (request) => request.frames);
   for (const name of ["echo", "echo", "nobody"]) await (await call(stage, name)).body?.cancel();
+  const url = `${stage.url}services/echo`;
+  await (await fetch(url)).body?.cancel();
+  const foreign = { method: "POST", headers: { origin: "https://example.org" } };
+  await (await fetch(url, foreign)).body?.cancel();
   const metrics = await stage.metrics();
   assert.equal(metrics.get('majortomo_gateway_requests_total{code="200"}'), 2);
-  assert.equal(metrics.get('majortomo_gateway_requests_total{code="404"}'), 1);
+  for (const code of [403, 404, 405]) {
+    assert.equal(metrics.get(`majortomo_gateway_requests_total{code="${code}"}`), 1, `${code}`);
+  }
 });

@@ -544,6 +544,23 @@ Deno.test("Rule 3: CANCEL ends a stream of which nothing comes any more", async 
   assert.deepEqual(reasons.map((reason) => (reason as Error).name), ["AbortError", "AbortError"]);
 });
 
+Deno.test("a stream that is wrong is no answer, though it may never come to its end", async () => {
+  await using pair = new Pair();
+  pair.worker.serve(() =>
+    new ReadableStream({
+      start: (controller) => controller.enqueue(7 as never),
+      cancel: () => new Promise(() => {}),
+    })
+  );
+  using _ = captureLog();
+  const peer = await pair.registered();
+  peer.send(control(REQUEST, 7), "?");
+  await peer.expect(
+    control(ERROR, 7, 500),
+    "A body is a string, a Uint8Array or a list of those, got 7",
+  );
+});
+
 Deno.test("a stream of which nothing comes any more is ended when the broker is lost", async () => {
   await using pair = new Pair();
   const reason = Promise.withResolvers<unknown>();

@@ -32,7 +32,7 @@
 import { MdpError } from "../errors.ts";
 import { bytesOf, cString, lastError, libzmq } from "./library.ts";
 import { size_t } from "./message.ts";
-import { DONTWAIT, FD, PAIR, POLLIN } from "./symbols.ts";
+import { DONTWAIT, FD, IO_THREADS, PAIR, POLLIN } from "./symbols.ts";
 
 /** What the reactor needs of a socket. */
 export interface Watched {
@@ -129,8 +129,14 @@ class Reactor {
     this.#syncWait = milliseconds;
   }
 
-  /** Starts to wait for the socket. Keeps the process alive until it is removed. */
+  /**
+   * Starts to wait for the socket. Keeps the process alive until it is removed.
+   *
+   * @throws {ZmqError} If libzmq has no more descriptors for what ends a wait.
+   */
   add(socket: Watched): void {
+    // Later nobody could catch that there are none.
+    this.#wake ??= new Wake();
     this.#watched.add(socket);
     socket.state = "asked";
     this.#touch(socket);
@@ -145,9 +151,19 @@ class Reactor {
     this.#watched.delete(socket);
     socket.state = "not watched";
     this.#change();
-    if (this.#waiting === undefined) return then();
+    if (this.#waiting === undefined) {
+      then();
+      return this.#rest();
+    }
     this.#afterWait.push(then);
     this.#interrupt();
+  }
+
+  /** Lets go of threads and descriptors if nothing is watched any more: this may be a Web Worker. */
+  #rest(): void {
+    if (this.#watched.size > 0 || this.#waiting !== undefined) return;
+    this.#wake?.close();
+    this.#wake = undefined;
   }
 
   /** To be called when a socket's `interest` or `manner` has changed. */
@@ -293,7 +309,7 @@ class Reactor {
       return;
     }
     if (this.#watched.size === 0) return;
-    const wake = this.#wake ??= new Wake();
+    const wake = this.#wake!;
     wake.clear();
     const descriptors = [wake.descriptor, ...this.#order.map((socket) => socket.descriptor)];
     this.#waitingStale = false;
@@ -303,6 +319,7 @@ class Reactor {
       this.#waiting = undefined;
       this.#turnsOfOne = MOST_TURNS_OF_ONE;
       for (const action of this.#afterWait.splice(0)) action();
+      this.#rest();
       if (fired >= 0) this.#resume();
       else setTimeout(() => this.#resume(), FAULT_PAUSE);
     });
@@ -331,21 +348,29 @@ function itemsOf(descriptors: readonly number[]): DataView<ArrayBuffer> {
 /** Two sockets of one process with which a wait on descriptors is ended from this thread. */
 class Wake {
   readonly descriptor: number;
+  readonly #context: Deno.PointerValue;
   readonly #bell: Deno.PointerObject;
   readonly #ear: Deno.PointerObject;
   #rung = false;
   static readonly #nothing = new Uint8Array(1);
 
   constructor() {
-    // Owned by the process and never closed: there is one, and it is needed until the end.
     const { symbols } = libzmq();
-    const context = symbols.zmq_ctx_new();
+    const context = this.#context = symbols.zmq_ctx_new();
+    if (context === null) throw lastError("zmq_ctx_new", "the reactor's own context");
+    // It has nothing to do with the network.
+    symbols.zmq_ctx_set(context, IO_THREADS, 0);
     const bell = symbols.zmq_socket(context, PAIR), ear = symbols.zmq_socket(context, PAIR);
     const endpoint = cString("inproc://wake");
     if (
       bell === null || ear === null || symbols.zmq_bind(ear, endpoint) !== 0 ||
       symbols.zmq_connect(bell, endpoint) !== 0
-    ) throw lastError("zmq_socket", "the reactor's own sockets");
+    ) {
+      const error = lastError("zmq_socket", "the reactor's own sockets");
+      for (const socket of [bell, ear]) if (socket !== null) symbols.zmq_close(socket);
+      void symbols.zmq_ctx_term(context);
+      throw error;
+    }
     const value = new Int32Array(1), length = new BigUint64Array([4n]);
     if (symbols.zmq_getsockopt(ear, FD, bytesOf(value), bytesOf(length)) !== 0) {
       throw new MdpError("Cannot read the descriptor of the reactor's own socket");
@@ -368,6 +393,14 @@ class Wake {
     if (!this.#rung) return;
     this.#rung = false;
     this.#empty();
+  }
+
+  /** Gives all back. It must not be used afterwards. */
+  close(): void {
+    const { symbols } = libzmq();
+    symbols.zmq_close(this.#bell);
+    symbols.zmq_close(this.#ear);
+    void symbols.zmq_ctx_term(this.#context);
   }
 
   #empty(): void {

@@ -91,7 +91,7 @@ export const DEALER = 5, ROUTER = 6, PAIR = 0, REQ = 3, REP = 4;
 export const DONTWAIT = 1, SNDMORE = 2;
 export const POLLIN = 1, POLLOUT = 2;
 export const MSG_SIZE = 64;
-export const MAX_SOCKETS = 2;
+export const IO_THREADS = 1, MAX_SOCKETS = 2;
 export const FD = 14, EVENTS = 15, LAST_ENDPOINT = 32;
 export const NOTIFY_DISCONNECT = 2;
 export const EVENT_ACCEPT_FAILED = 0x0040;

@@ -305,7 +305,8 @@ export class Broker {
    *
    * @param options See {@linkcode CloseOptions}. A later call can shorten the drain.
    * @returns A promise of the end, the same for each call. What the broker had to send has left
-   * by then, or lingered enough, and its endpoints are free.
+   * by then, or lingered enough, and its endpoints are free; those of `inproc:`, which the process
+   * has in common, a moment later.
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   close(options: CloseOptions = {}): Promise<void> {
@@ -668,7 +669,7 @@ export class Broker {
           routing.heartbeat(peer, dialect, now);
           break;
         case "disconnect":
-          routing.disconnect(peer, now);
+          routing.disconnect(peer, now, this.#outbox.withdraw(peer));
       }
     }
     release(frames);

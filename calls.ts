@@ -7,7 +7,7 @@
 
 import { getLogger } from "@logtape/logtape";
 import { Alarm } from "./alarm.ts";
-import { STOPPING, STOPPING_WORDS, WORKER_LOST } from "./broker_codes.ts";
+import { STOPPING, STOPPING_WORDS } from "./broker_codes.ts";
 import { type CallTrace, ClientTraces } from "./client_traces.ts";
 import { DisconnectedError, type ServiceError, StateError, TimeoutError } from "./errors.ts";
 import { type Brokers, timeoutError } from "./failover.ts";
@@ -200,8 +200,6 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   #void: { readonly why: string; readonly refusal: ServiceError | undefined } | undefined;
   /** How it was refused, this time or before. */
   #refusal: ServiceError | undefined;
-  /** Where the next attempt goes, if it is not the first. */
-  #target: string | undefined;
   /** Whether its parts are taken one by one. */
   #streams = false;
 
@@ -445,7 +443,8 @@ export class Call implements Linked<Call>, Receiver, Waiter {
 
   #send(): Exchange {
     const { brokers, transport } = this.#calls;
-    const endpoint = this.#target ?? brokers.current;
+    const before = this.#tried.at(-1);
+    const endpoint = before === undefined ? brokers.current : brokers.after(before);
     this.#tried = appended(this.#tried, endpoint);
     this.#trace?.sent(endpoint, this.#tried.length);
     return transport.open(endpoint, this.#request, this, this.#deadlineAt);
@@ -464,8 +463,6 @@ export class Call implements Linked<Call>, Receiver, Waiter {
     const pause = lost ? 0 : backoffPause(attempts - 1, backoff, maxBackoff, Math.random());
     const tooLate = performance.now() + pause >= this.#deadlineAt;
     if (attempts > most || tooLate) throw this.#attemptError();
-    const before = this.#tried.at(-1)!, isFine = this.#void?.refusal?.code === WORKER_LOST;
-    this.#target = isFine ? before : this.#calls.brokers.after(before);
     this.#abandon();
     logger.debug("Sending {name} again, since no reply came from {endpoint}", {
       name: this.name,

@@ -94,6 +94,29 @@ export class Outbox<B> {
     peer.last = parcel;
   }
 
+  /**
+   * Takes back the requests that are for a peer.
+   *
+   * @param name Its identity, as a binary string.
+   * @returns The requests, in the order in which they were put.
+   */
+  withdraw(name: string): Request<B>[] {
+    const peer = this.#peers.get(name), requests: Request<B>[] = [];
+    let last: Parcel<B> | undefined;
+    for (let parcel = peer?.first; parcel !== undefined; parcel = parcel.next) {
+      if (parcel.what !== "request") {
+        last = parcel;
+        continue;
+      }
+      requests.push(parcel.request!);
+      releaseIn(parcel.frames);
+      if (last === undefined) peer!.first = parcel.next;
+      else last.next = parcel.next;
+    }
+    if (peer !== undefined) peer.last = last;
+    return requests;
+  }
+
   /** Forgets a peer that is gone; what is still to be sent to it stays. */
   forget(name: string): void {
     this.#peers.delete(name);
@@ -117,10 +140,7 @@ export class Outbox<B> {
           const { what, request, number } = parcel;
           failed.push({ number, message: { peer: peer.name, what, request, why: result } });
         }
-        for (let i = 0; i < frames.length; i++) {
-          const frame = frames[i];
-          if (frame instanceof Message) frame.release();
-        }
+        releaseIn(frames);
       }
       peer.first = peer.last = undefined;
       // Nobody is told any more of one that is gone.
@@ -140,6 +160,14 @@ export class Outbox<B> {
     const peer = { name, identity, first: undefined, last: undefined };
     this.#peers.set(name, peer);
     return peer;
+  }
+}
+
+/** Lets go of those frames that are messages. */
+function releaseIn(frames: readonly Frame[]): void {
+  for (let i = 0; i < frames.length; i++) {
+    const frame = frames[i];
+    if (frame instanceof Message) frame.release();
   }
 }
 

@@ -87,9 +87,10 @@ const RESERVED = "mmi.";
 /**
  * A worker of majortomo's cannot heartbeat while it works, but one that it sent just before it
  * got the request arrives just after: within this, in ms, it says nothing about a busy worker. Of
- * others it is taken for what it seems to be; but not beyond that request, if no other follows.
+ * others it is taken for what it seems to be; but if it comes within less, and no other follows, not
+ * beyond that request.
  */
-const CROSSING = 250;
+const CROSSING = 250, CROSSING_NEAR = 25;
 /** How many tables of ids are kept for clients to come, and how much room these have at most. */
 const SPARE = 64, LARGEST_SPARE = 256;
 /** Up to how many bytes a service's name takes no more than what there is for each anyway. */
@@ -372,9 +373,10 @@ export class Routing<B> {
     known.heardAt = now;
     // One that came together with what made room for the request was sent before that.
     if (known.holding === 0 || known.dispatchedAt === now) return;
-    const isClose = now - known.dispatchedAt < CROSSING;
-    if (isClose && known.dialect === MAJORTOMO) return;
-    known.mayHaveCrossed = isClose && (known.mayHaveCrossed || !known.heartbeatsWhenBusy);
+    const after = now - known.dispatchedAt;
+    if (known.dialect === MAJORTOMO && after < CROSSING) return;
+    const isKnown = known.heartbeatsWhenBusy && !known.mayHaveCrossed;
+    known.mayHaveCrossed = !isKnown && after < CROSSING_NEAR;
     known.heartbeatsWhenBusy = true;
   }
 
@@ -395,11 +397,18 @@ export class Routing<B> {
     else this.#serve(service, now);
   }
 
-  /** DISCONNECT of a worker. */
-  disconnect(worker: string, now: number): void {
+  /**
+   * DISCONNECT of a worker.
+   *
+   * @param unsent Requests that were not sent to it yet, and will not be: others may be leaving with it,
+   * and their number is not to be the end of a request.
+   */
+  disconnect(worker: string, now: number, unsent: readonly Request<B>[] = []): void {
     this.counters.received.disconnect++;
     const known = this.#workers.get(worker);
-    if (known !== undefined) this.#end(known, "disconnect", now);
+    if (known === undefined) return;
+    for (const request of unsent.toReversed()) this.#undispatched(request, worker);
+    this.#end(known, "disconnect", now);
   }
 
   // ---- what anybody may do ----

@@ -11,7 +11,7 @@ import { command, constant, flag, option } from "@optique/core/primitives";
 import { UsageError } from "./command_line.ts";
 import { EXIT } from "./exit_codes.ts";
 import { Load, mayStartThreads, type Result } from "./load.ts";
-import { brokers, type Common, examples, usage } from "./mdp_options.ts";
+import { brokers, type Common, examples, refuseReserved, usage } from "./mdp_options.ts";
 import { bold, print, printJson, tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { Progress } from "./progress.ts";
@@ -22,6 +22,8 @@ import { byteSize, count, duration, service } from "./values.ts";
 const TIMEOUT = 5_000;
 /** How long it takes unless told otherwise, in ms. */
 const DURATION = 5_000;
+/** What a request may hold: what brokers take unless told otherwise. */
+const LARGEST = 128 * 2 ** 20;
 
 /** The load, and how its figures are printed. */
 interface BenchOptions extends Common {
@@ -63,7 +65,7 @@ to those that ${optionName("--service")} has. Default: 1.`,
       1,
     ),
     size: withDefault(
-      option("--size", byteSize(0), {
+      option("--size", byteSize(0, LARGEST), {
         description: message`How much each request holds, in one frame. Default: 128.`,
       }),
       128,
@@ -118,6 +120,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
   if (workers === 0 && options.service === undefined) {
     throw new UsageError("--workers 0 needs a --service that has workers elsewhere");
   }
+  if (workers > 0 && options.service !== undefined) refuseReserved(options.service);
   if (workers > 0 && !mayStartThreads()) {
     throw new UsageError(
       `--workers ${workers} needs the permission --allow-read, to start a thread: run deno with \

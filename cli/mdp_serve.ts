@@ -14,7 +14,7 @@ import { type RequestHandler, Worker } from "../worker.ts";
 import { UsageError } from "./command_line.ts";
 import { EXIT } from "./exit_codes.ts";
 import { asItIs, cliLogger } from "./logging.ts";
-import { brokers, type Common, examples, usage } from "./mdp_options.ts";
+import { brokers, type Common, examples, refuseReserved, usage } from "./mdp_options.ts";
 import { tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { mayRunShell, outputOf, partsOf } from "./shell.ts";
@@ -122,11 +122,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   if (stream && answer.kind !== "command") {
     throw new UsageError(`--stream goes with --command, and not with --${answer.kind}`);
   }
-  if (service.startsWith("mmi.")) {
-    throw new UsageError(
-      `No worker can serve "${service}": names that begin with mmi. are the broker's own`,
-    );
-  }
+  refuseReserved(service);
   if (answer.kind === "command" && !mayRunShell()) {
     throw new UsageError(
       `--command "${answer.command}" needs the permission --allow-run: run deno with --allow-run`,

@@ -8,6 +8,8 @@
 import { EXIT } from "./exit_codes.ts";
 
 const UTF8 = new TextEncoder();
+/** How long to wait for whoever reads too slowly, in ms, and what is waited for, which never comes. */
+const PAUSE = 5, NOBODY = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * Writes bytes to stdout.
@@ -16,7 +18,10 @@ const UTF8 = new TextEncoder();
  */
 export function write(bytes: Uint8Array): void {
   try {
-    writeAll(Deno.stdout, bytes);
+    for (let rest = bytes; (rest = writeSome(Deno.stdout, rest)).length > 0;) {
+      // Whoever has the other end has it not block, which holds for this one, too.
+      Atomics.wait(NOBODY, 0, 0, PAUSE);
+    }
   } catch (error) {
     // As with `head`, which has seen enough: nothing is wrong that would have to be told.
     if (!(error instanceof Deno.errors.BrokenPipe)) {
@@ -43,14 +48,23 @@ export function print(...lines: string[]): void {
  */
 export function tell(line: string): void {
   try {
-    writeAll(Deno.stderr, UTF8.encode(`${line}\n`));
+    writeSome(Deno.stderr, UTF8.encode(`${line}\n`));
   } catch {
     // See above.
   }
 }
 
-function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+/** @returns What there was no room for, where the stream is one that does not block. */
+function writeSome(
+  stream: { writeSync(bytes: Uint8Array): number },
+  bytes: Uint8Array,
+): Uint8Array {
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+  }
+  return bytes;
 }
 
 /**

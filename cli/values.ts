@@ -69,9 +69,10 @@ export function inSeconds(milliseconds: number): string {
  * A number of bytes: plain (`65536`), or with a unit (`64KiB`, `10MB`).
  *
  * @param least The smallest that is accepted.
+ * @param most The largest.
  * @returns A parser of sizes that gives bytes.
  */
-export function byteSize(least: number): ValueParser<"sync", number> {
+export function byteSize(least: number, most?: number): ValueParser<"sync", number> {
   const bytes = fileSize({
     metavar: "BYTES",
     defaultUnit: "B",
@@ -86,10 +87,12 @@ export function byteSize(least: number): ValueParser<"sync", number> {
     ...bytes,
     parse(input) {
       const size = bytes.parse(input);
-      if (!size.success || size.value >= least) return size;
+      if (!size.success) return size;
+      if (size.value >= least && size.value <= (most ?? Infinity)) return size;
+      const bounds = size.value < least ? `at least ${least}` : `at most ${most}`;
       return {
         success: false,
-        error: message`Expected at least ${text(String(least))} bytes, but got ${input}.`,
+        error: message`Expected ${text(bounds)} bytes, but got ${input}.`,
       };
     },
   };

@@ -55,6 +55,14 @@ ipc:///run/majortomo.sock, but got "tcp://*:5555"',
     ["serve", "mmi.x", "--echo"],
     'No worker can serve "mmi.x": names that begin with mmi. are the broker\'s own',
   ],
+  [
+    ["bench", "--size", "200MiB"],
+    '`--size`: Expected at most 134217728 bytes, but got "200MiB"',
+  ],
+  [
+    ["bench", "--service", "mmi.ping"],
+    'No worker can serve "mmi.ping": names that begin with mmi. are the broker\'s own',
+  ],
   [["bench", "--workers", "0"], "--workers 0 needs a --service that has workers elsewhere"],
   [["top"], "top needs a terminal: use mdp services without one"],
 ];

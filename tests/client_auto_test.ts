@@ -187,6 +187,33 @@ Deno.test("`noWait` does the same in both dialects when the broker is real", asy
   }
 });
 
+Deno.test("a broker that is not there, or answers nothing, is left after the first call", async () => {
+  await using stage = new ClientStage();
+  const gone = stage.another();
+  for (const first of ["tcp://127.0.0.1:1", gone.endpoint]) {
+    const second = stage.another();
+    const client = stage.client({
+      dialect: "auto",
+      broker: [first, second.endpoint],
+      timeout: 300,
+    });
+    const call = client.request("echo", "1");
+    const answer = async () => {
+      const [address, , , service] = await second.receive();
+      const isQuestion = new TextDecoder().decode(service) === "mmi.multiplexed";
+      second.send(address!, C, FINAL, service!, isQuestion ? "501" : "second");
+      return isQuestion;
+    };
+    assert.equal(await answer(), true);
+    assert.equal(await answer(), false);
+    assert.equal((await call).text(), "second");
+    // It has no time for the first.
+    const next = client.request("echo", "2", { retries: 0 });
+    assert.equal(await answer(), false);
+    assert.equal((await next).text(), "second");
+  }
+});
+
 Deno.test("a dead broker is noticed at once when the dialect is RFC 18", async () => {
   await using stage = new ClientStage();
   const router = stage.another(), second = stage.another();

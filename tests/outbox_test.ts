@@ -101,3 +101,33 @@ Deno.test("`Outbox.control` gives each message memory of its own until it is sen
     outbox.put("a", control, [], "control", undefined);
   }
 });
+
+Deno.test("`Outbox.withdraw` takes back the requests for a peer, and nothing else", async () => {
+  using stage = await router("a", "b");
+  const outbox = new Outbox<void>(), text = (text: string) => new TextEncoder().encode(text);
+  const requests = [1, 2, 3, 4].map((number) => ({ number }) as never);
+  const put = (name: string, what: "request" | "final", label: string, request: never) =>
+    outbox.put(name, [], [text(label)], what, request);
+  put("a", "request", "1", requests[0]!);
+  put("a", "final", "for a", requests[1]!);
+  put("b", "request", "for b", requests[1]!);
+  const body = Message.take();
+  outbox.put("a", [], [body], "request", requests[2]!);
+  put("a", "request", "4", requests[3]!);
+  assert.deepEqual(outbox.withdraw("a"), [requests[0], requests[2], requests[3]]);
+  assert.throws(() => body.release(), { name: "StateError" });
+  assert.deepEqual(outbox.withdraw("a"), []);
+  assert.deepEqual(outbox.withdraw("nobody"), []);
+  put("a", "final", "and this", requests[1]!);
+  assert.deepEqual(outbox.flush(stage.socket), []);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["for a"]);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["and this"]);
+  assert.deepEqual(show(await stage.peer("b").receive()), ["for b"]);
+  // One for whom nothing is left is due no more, until there is something again.
+  put("a", "request", "5", requests[0]!);
+  outbox.withdraw("a");
+  put("a", "final", "6", requests[1]!);
+  assert.deepEqual(outbox.flush(stage.socket), []);
+  assert.deepEqual(show(await stage.peer("a").receive()), ["6"]);
+  assert.equal(stage.peer("a").unread.length, 0);
+});

@@ -217,6 +217,21 @@ Deno.test("Routing has a worker that sent an invalid answer send a right one wit
   }
 });
 
+Deno.test("Routing does not count as an attempt what was not sent to a worker that has left", () => {
+  const harness = new Harness();
+  for (let n = 1; n <= 9; n++) harness.ready(`w${n}`, "echo");
+  harness.request("c", "echo", "r");
+  for (let n = 1; n <= 8; n++) {
+    const [request] = harness.routing.workers.get(`w${n}`)!.held;
+    harness.routing.disconnect(`w${n}`, harness.now, [request!]);
+  }
+  assert.ok(harness.take().includes("w9 < REQUEST c r"));
+  const { dispatched, recovered } = harness.routing.counters;
+  assert.deepEqual([dispatched, recovered], [1, 0]);
+  harness.final("w9", "c", "f");
+  assert.deepEqual(harness.take(), ["c < FINAL f"]);
+});
+
 Deno.test("Routing holds nobody for dead before the time that they are spared until", () => {
   const harness = inState("waiting");
   harness.pass(390);

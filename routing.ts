@@ -117,7 +117,7 @@ export class Routing<B> {
   #sparedUntil = -Infinity;
   #queued = 0;
   #queuedBytes = 0;
-  /** What the names of all services count for: whoever asks for one that is not there makes it be. */
+  /** What the names of services without workers count for: whoever asks for one makes it be. */
   #nameBytes = 0;
   #inFlight = 0;
   /** Workers that hold nothing. */
@@ -300,7 +300,7 @@ export class Routing<B> {
     const registered = new Worker(worker, dialect, found, credit, now, address);
     this.#workers.set(worker, registered);
     this.#idle++;
-    found.workers++;
+    if (found.workers++ === 0) this.#nameBytes -= excessOf(service);
     found.serving++;
     found.credit += credit;
     found.waits ??= new Times();
@@ -970,7 +970,7 @@ export class Routing<B> {
       service.resting--;
     }
     worker.waiting = false;
-    service.workers--;
+    if (--service.workers === 0) this.#nameBytes += excessOf(service.name);
     service.credit -= worker.credit;
     const served = service.serving > 0;
     if (worker.credit > 0) service.serving--;

@@ -51,6 +51,7 @@ import {
   DIALECT_DESCRIPTION,
   duration,
   inSeconds,
+  refuseReserved,
   service,
 } from "./values.ts";
 
@@ -214,6 +215,7 @@ async function runWorker(
         `--heartbeat-interval ${inSeconds(heartbeatInterval)}`,
     );
   }
+  refuseReserved(service);
   using stop = stopSignal();
   await using worker = new Worker({
     broker,

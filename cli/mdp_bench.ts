@@ -11,13 +11,13 @@ import { command, constant, flag, option } from "@optique/core/primitives";
 import { UsageError } from "./command_line.ts";
 import { EXIT } from "./exit_codes.ts";
 import { Load, mayStartThreads, type Result } from "./load.ts";
-import { brokers, type Common, examples, refuseReserved, usage } from "./mdp_options.ts";
+import { brokers, type Common, examples, usage } from "./mdp_options.ts";
 import { bold, print, printJson, tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { Progress } from "./progress.ts";
 import { stopSignal } from "./signals.ts";
 import { showBytes, showCount, showRate, showTime } from "./units.ts";
-import { byteSize, count, duration, service } from "./values.ts";
+import { byteSize, count, duration, refuseReserved, service } from "./values.ts";
 
 const TIMEOUT = 5_000;
 /** How long it takes unless told otherwise, in ms. */

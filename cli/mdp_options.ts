@@ -119,16 +119,3 @@ export function connect(common: Common, timeout: number, maxInFlight?: number): 
     maxMessageSize: Infinity,
   });
 }
-
-/**
- * Refuses to have workers for what no worker can serve.
- *
- * @param service The name.
- * @throws {UsageError} If it is the broker's own.
- */
-export function refuseReserved(service: string): void {
-  if (!service.startsWith("mmi.")) return;
-  throw new UsageError(
-    `No worker can serve "${service}": names that begin with mmi. are the broker's own`,
-  );
-}

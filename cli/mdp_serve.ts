@@ -14,12 +14,12 @@ import { type RequestHandler, Worker } from "../worker.ts";
 import { UsageError } from "./command_line.ts";
 import { EXIT } from "./exit_codes.ts";
 import { asItIs, cliLogger } from "./logging.ts";
-import { brokers, type Common, examples, refuseReserved, usage } from "./mdp_options.ts";
+import { brokers, type Common, examples, usage } from "./mdp_options.ts";
 import { tell } from "./output.ts";
 import { printableText } from "./printable.ts";
 import { mayRunShell, outputOf, partsOf } from "./shell.ts";
 import { stopSignal } from "./signals.ts";
-import { count, service } from "./values.ts";
+import { count, refuseReserved, service } from "./values.ts";
 
 /** After how long it is said that no broker answers, in ms: by then one that is there has. */
 const PATIENCE = 2_000;
@@ -137,6 +137,8 @@ export async function runServe(options: ServeOptions): Promise<number> {
     service,
     dialect,
     concurrency,
+    // The broker knows best what it takes.
+    maxMessageSize: Infinity,
     onRegistered(broker) {
       clearTimeout(patience);
       cliLogger.info(asItIs(`Serving ${JSON.stringify(service)} at ${broker}`), {

@@ -17,6 +17,7 @@ import {
   resolveBrokerOptions,
   resolveClientOptions,
 } from "../options.ts";
+import { UsageError } from "./command_line.ts";
 
 /** The largest number that there is here. */
 const MOST = `${Number.MAX_SAFE_INTEGER}`;
@@ -270,4 +271,17 @@ export function origin(): ValueParser<"sync", string> {
     },
     format: (value) => value,
   };
+}
+
+/**
+ * Refuses to have workers for what no worker can serve.
+ *
+ * @param service The name.
+ * @throws {UsageError} If it is the broker's own.
+ */
+export function refuseReserved(service: string): void {
+  if (!service.startsWith("mmi.")) return;
+  throw new UsageError(
+    `No worker can serve "${service}": names that begin with mmi. are the broker's own`,
+  );
 }

@@ -17,6 +17,7 @@
  * @module
  */
 
+import { getLogger } from "@logtape/logtape";
 import type { Broker } from "../broker.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { MdpError, StateError } from "../errors.ts";
@@ -59,10 +60,14 @@ export interface HttpOptions {
   client?: ClientOptions;
 }
 
+const logger = getLogger(["majortomo", "http"]);
+
 /** How long answers under way have to come to their end at a close, in ms. */
 const GRACE = 1_000;
 /** How long those that are ended then have to leave, in ms. */
 const FAREWELL = 500;
+/** How long after it could take no more connections it is tried again, in ms. */
+const PAUSE = 1_000;
 /** How often it is looked whether the broker still listens, in ms. */
 const INTERVAL = 250;
 const SERVICES = "/services/";
@@ -110,6 +115,8 @@ export class BrokerHttp implements AsyncDisposable {
   /** For the gateway's calls, and for `/healthz`, whose question does not wait for theirs. */
   readonly #clients: { gateway?: Client; health?: Client } = {};
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  /** The pause before it is tried to listen again. */
+  #retry: ReturnType<typeof setTimeout> | undefined;
   /** Looks whether the broker still listens, for the gateway. */
   readonly #watch: ReturnType<typeof setInterval> | undefined;
   #closing: Promise<void> | undefined;
@@ -183,17 +190,35 @@ export class BrokerHttp implements AsyncDisposable {
       );
     }
     try {
-      this.#server = Deno.serve({
-        hostname,
-        port,
-        onListen: () => {},
-        onError,
-      }, this.handle);
+      this.#serve(port);
     } catch (error) {
       const { message } = error as Error;
       throw new MdpError(`Cannot listen on "http://${host}": ${message}`, { cause: error });
     }
-    return `http://${host.slice(0, host.lastIndexOf(":"))}:${this.#server.addr.port}/`;
+    return `http://${host.slice(0, host.lastIndexOf(":"))}:${this.#server!.addr.port}/`;
+  }
+
+  #serve(port: number): void {
+    const hostname = this.#hostname;
+    const server = Deno.serve({ hostname, port, onListen: () => {}, onError }, this.handle);
+    this.#server = server;
+    // One connection that it cannot take ends it, mostly as there are no descriptors.
+    server.finished.catch((error: Error) => this.#serveAgain(server.addr.port, error));
+  }
+
+  #serveAgain(port: number, { message }: Error): void {
+    if (this.#closing !== undefined) return;
+    logger.error("Cannot take connections by HTTP at port {port}: {reason}. It is tried again", {
+      port,
+      reason: message,
+    });
+    this.#retry = setTimeout(() => {
+      try {
+        this.#serve(port);
+      } catch (error) {
+        this.#serveAgain(port, error as Error);
+      }
+    }, PAUSE);
   }
 
   /**
@@ -245,13 +270,15 @@ export class BrokerHttp implements AsyncDisposable {
     this.#lag.stop();
     this.#feed.close();
     clearInterval(this.#watch);
+    clearTimeout(this.#retry);
     if (this.#server !== undefined) {
       const timer = setTimeout(() => this.#gateway?.end(CLOSED), GRACE);
       let last;
       // Not by its signal, which is an error that nobody can catch once it shuts down (Deno 2.9). And
       // who sends a request bit by bit does not keep it.
       await Promise.race([
-        this.#server.shutdown(),
+        // It may have failed, and is over then.
+        this.#server.shutdown().catch(() => {}),
         new Promise((resolve) => last = setTimeout(resolve, GRACE + FAREWELL)),
       ]);
       clearTimeout(timer);

@@ -14,6 +14,7 @@ import {
   DISCONNECT,
   fence,
   FINAL,
+  HEARTBEAT,
   PARTIAL,
   READY,
   REQUEST,
@@ -491,4 +492,25 @@ Deno.test("a reply is dropped as invalid when it is larger than `maxMessageSize`
   worker.send("MDPW02", [4], address, "", "x".repeat(60), "y".repeat(40));
   await client.expect("MDPC02", [3], "echo", "x".repeat(60), "y".repeat(40));
   assert.equal(broker.stats().invalid.size, 1);
+});
+
+Deno.test("a worker is told to go, and another asked, when its answer was invalid and no right one follows", async () => {
+  await using stage = new Stage({
+    maxMessageSize: 100,
+    heartbeatInterval: 50,
+    heartbeatTimeout: 300,
+  });
+  const client = stage.peer("c"), first = await stage.worker("w1", "echo");
+  client.send(C, C_REQUEST, "echo", "body");
+  await first.expect(W, REQUEST, "c", "", "body");
+  const second = await stage.worker("w2", "echo");
+  const heart = setInterval(() => [first, second].forEach((peer) => peer.send(W, HEARTBEAT)), 50);
+  try {
+    first.send(W, FINAL, "c", "", "x".repeat(60), "y".repeat(60));
+    assertFrames(await second.receiveButHeartbeats(), [W, REQUEST, "c", "", "body"]);
+    assertFrames(await first.receiveButHeartbeats(), [W, DISCONNECT]);
+    assert.equal(stage.broker.stats().workers.left.violation, 1);
+  } finally {
+    clearInterval(heart);
+  }
 });

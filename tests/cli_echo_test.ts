@@ -272,6 +272,10 @@ ipc:///run/majortomo.sock, but got "localhost"',
     ["worker", "-i", "5", "-t", "1"],
     "--heartbeat-timeout 1 must be at least --heartbeat-interval 5",
   ],
+  [
+    ["worker", "-n", "mmi.echo"],
+    'No worker can serve "mmi.echo": names that begin with mmi. are the broker\'s own',
+  ],
   [["worker", "-n", ""], "`-n`/`--service-name`: Expected a name, but got none"],
 ];
 

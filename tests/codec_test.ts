@@ -12,6 +12,7 @@ import {
   DIALECTS,
   encode,
   type FrameReader,
+  inspectRefused,
   InvalidMessage,
   MAJORTOMO,
   ProtocolError,
@@ -23,7 +24,7 @@ import {
 } from "../codec.ts";
 import { anyMessage, corpus } from "./hostile.ts";
 import { Random } from "./random.ts";
-import { assertFrames, bytes, type RawFrame } from "./raw.ts";
+import { assertFrames, bytes, type RawFrame, show } from "./raw.ts";
 
 type Decode = (frames: readonly Uint8Array[]) => Command;
 
@@ -201,6 +202,29 @@ Deno.test("`decodeAtBroker` tells the dialect from the message, whatever came be
   assert.equal(request("", "MDPC02", [1], "s", "").dialect, RFC_REQ);
   assert.equal(request("MDPW02", [5]).dialect, RFC);
   assert.equal(request("", "MDPW02", [5]).dialect, MAJORTOMO);
+});
+
+Deno.test("`inspectRefused` tells answers of workers from what else is wrong", () => {
+  const rows: [frames: RawFrame[], isAnswer: boolean][] = [
+    [["MDPW02", [3]], true],
+    [["MDPW02", [4], ""], true],
+    [["", "MDPW02", [4], "c"], true],
+    [["MDPW02", [5], "x"], false],
+    [["MDPW02", [9]], false],
+    [["MDPW02"], false],
+    [["MDPC02", [3], "x"], false],
+    [["", ""], false],
+    [[], false],
+  ];
+  for (const [frames, isAnswer] of rows) {
+    const { isAnswer: found = false } = inspectRefused(frames.map((frame) => bytes(frame)), {
+      read: (frame, into) => {
+        into.set(frame.subarray(0, into.length));
+        return frame.length;
+      },
+    });
+    assert.equal(found, isAnswer, show(frames).join());
+  }
 });
 
 const FRAMES = "frames", HEADER = "header", COMMAND = "command", DELIMITER = "delimiter";

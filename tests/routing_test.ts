@@ -251,11 +251,14 @@ Deno.test("Routing lets the long names of services count for what may wait in al
   assert.equal(harness.routing.queued, 3);
   harness.request("c", "c".repeat(1_000), "x");
   assert.equal(harness.routing.counters.refused.queueFull, 1);
+  // A service that has workers is no request's doing.
   harness.ready("w", names[0]!);
-  harness.final("w", "c", "x");
-  harness.disconnect("w");
   harness.request("c", "c".repeat(1_000), "x");
   assert.equal(harness.routing.queued, 3);
+  harness.request("c", names[0]!, "y");
+  harness.disconnect("w");
+  harness.request("c", "d".repeat(1_000), "x");
+  assert.equal(harness.routing.counters.refused.queueFull, 2);
 });
 
 Deno.test("Routing does not count a majortomo worker's heartbeat that crossed its request", () => {

@@ -110,6 +110,14 @@ Deno.test("`send` throws TypeError, and nothing is due, when an argument is wron
   assert.equal(client.isConnected, false);
 });
 
+Deno.test("`send` throws RangeError when the body is larger than `maxMessageSize`", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ maxMessageSize: 100 });
+  assert.throws(() => client.send("echo", "x".repeat(60), "x".repeat(41)), RangeError);
+  client.send("echo", "x".repeat(100));
+  await stage.asked("echo", "x".repeat(100));
+});
+
 Deno.test("`recvPart` rejects when its timeout is wrong", async () => {
   await using stage = new ClientStage();
   const client = stage.client();

@@ -133,6 +133,14 @@ Deno.test("`POST /services/NAME` streams server-sent events to whoever accepts t
     assert.equal(response.headers.get("content-type"), "text/event-stream");
     return (await response.text()).trim().split("\n\n");
   };
+  for (const accept of ["*/*", "text/event-stream;q=0", "text/event-streams"]) {
+    const response = await call(stage, "parts", "", { accept });
+    assert.equal(response.headers.get("content-type"), "application/octet-stream", accept);
+    await response.body?.cancel();
+  }
+  const mixed = await call(stage, "parts", "", { accept: "text/html, TEXT/Event-Stream ; q=0.5" });
+  assert.equal(mixed.headers.get("content-type"), "text/event-stream");
+  await mixed.body?.cancel();
   const partials = [
     `event: partial\ndata: {"frames":["one"]}`,
     `event: partial\ndata: {"frames":["two\\n",{"base64":"/w=="}]}`,
@@ -447,8 +455,12 @@ Deno.test("`GET /metrics` counts the gateway's calls by status", async () => {
   await (await fetch(url)).body?.cancel();
   const foreign = { method: "POST", headers: { origin: "https://example.org" } };
   await (await fetch(url, foreign)).body?.cancel();
+  // A browser's question before the call is none.
+  await (await fetch(url, { ...foreign, method: "OPTIONS" })).body?.cancel();
+  await (await fetch(url, { method: "OPTIONS" })).body?.cancel();
   const metrics = await stage.metrics();
   assert.equal(metrics.get('majortomo_gateway_requests_total{code="200"}'), 2);
+  assert.equal(metrics.get('majortomo_gateway_requests_total{code="204"}'), undefined);
   for (const code of [403, 404, 405]) {
     assert.equal(metrics.get(`majortomo_gateway_requests_total{code="${code}"}`), 1, `${code}`);
   }

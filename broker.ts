@@ -255,19 +255,22 @@ export class Broker {
       routerMandatory: 1,
       ...(libzmq().draft ? { routerNotify: NOTIFY_DISCONNECT } : {}),
     }, context);
+    const endpoints: string[] = [];
     try {
-      this.#endpoints = bind.map((endpoint) => {
+      for (const endpoint of bind) {
         socket.set("ipv6", endpoint.includes("[") ? 1 : 0);
-        return socket.bind(endpoint);
-      });
+        endpoints.push(socket.bind(endpoint));
+      }
+      socket.watch(() => this.#receive(socket), POLLIN, "complete");
     } catch (error) {
+      unbindInproc(socket, endpoints);
       socket.close();
       throw error;
     }
+    this.#endpoints = endpoints;
     this.#socket = socket;
     this.#routing.seesGone = libzmq().draft;
     this.#boundAt = performance.now();
-    socket.watch(() => this.#receive(socket), POLLIN, "complete");
     this.#accepts = new AcceptWatch(socket, (...failure) => this.#log.notAccepted(...failure));
     for (const endpoint of this.#endpoints) {
       this.#logger.info("Listening on {endpoint}", { endpoint });
@@ -305,8 +308,8 @@ export class Broker {
    *
    * @param options See {@linkcode CloseOptions}. A later call can shorten the drain.
    * @returns A promise of the end, the same for each call. What the broker had to send has left
-   * by then, or lingered enough, and its endpoints are free; those of `inproc:`, which the process
-   * has in common, a moment later.
+   * by then, or lingered enough, and its endpoints are free; if one is of `inproc:`, the others a
+   * moment later.
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   close(options: CloseOptions = {}): Promise<void> {
@@ -503,6 +506,8 @@ export class Broker {
     // has brought is then in flight.
     await Promise.resolve();
     await this.#drain();
+    // Who is told to go may come back at once, and is to wait for the next broker.
+    unbindInproc(socket, this.#endpoints);
     const now = performance.now();
     this.#routing.end(now);
     this.#flush(now);
@@ -733,6 +738,11 @@ export class Broker {
     this.#flush(now);
     this.#arm();
   };
+}
+
+/** The context of these is shared, and does not end: they would be there until the socket is gone. */
+function unbindInproc(socket: Socket, endpoints: readonly string[]): void {
+  for (const endpoint of endpoints) if (endpoint.startsWith("inproc:")) socket.unbind(endpoint);
 }
 
 /** The name of a service, as a binary string. */

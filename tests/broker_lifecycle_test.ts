@@ -435,3 +435,17 @@ Deno.test("`Broker` refuses what are no options, where they would be ignored", a
   );
   broker.bind();
 });
+
+Deno.test("an endpoint of inproc is free again when the broker is closed, or could not bind all", async () => {
+  // Keeps the context that they share.
+  await using other = new Broker({ bind: "inproc://others" });
+  other.bind();
+  await using taken = new Broker({ bind: "tcp://127.0.0.1:*" });
+  const [endpoint] = taken.bind();
+  for (let i = 0; i < 50; i++) {
+    const failing = new Broker({ bind: ["inproc://again", endpoint!] });
+    assert.throws(() => failing.bind(), { code: "EADDRINUSE", message: /tcp:/ });
+    await using broker = new Broker({ bind: "inproc://again" });
+    assert.deepEqual(broker.bind(), ["inproc://again"]);
+  }
+});

@@ -76,10 +76,10 @@ const NO_CONFIG: Config = { settings: {}, logging: { levels: {} }, ignored: [] }
  * and what would be right.
  */
 export function readConfig(path: string): Config {
-  const bytes = readFile(path, "configuration file");
+  const bytes = readFile(path, "configuration file", LONGEST + 1);
   if (bytes.length > LONGEST) {
     throw new UsageError(
-      `The configuration file "${path}" has ${bytes.length} bytes, expected at most ${LONGEST}`,
+      `The configuration file "${path}" has more than ${LONGEST} bytes, which is all that is read`,
     );
   }
   let text: string;

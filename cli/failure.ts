@@ -7,7 +7,6 @@
 import { MdpError, ServiceError } from "../errors.ts";
 import { EXIT } from "./exit_codes.ts";
 import { tell } from "./output.ts";
-import { printableText } from "./printable.ts";
 
 /**
  * Tells a failure of the messaging on a line of stderr.
@@ -19,10 +18,10 @@ import { printableText } from "./printable.ts";
  */
 export function tellFailure(name: string, error: unknown): number {
   if (error instanceof ServiceError) {
-    tell(`${error.code} ${printableText(error.message)}`);
+    tell(`${error.code} ${error.message}`);
     return EXIT.serviceError;
   }
   if (!(error instanceof MdpError)) throw error;
-  tell(`${name}: ${printableText(error.message)}`);
+  tell(`${name}: ${error.message}`);
   return EXIT.failure;
 }

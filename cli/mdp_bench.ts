@@ -13,7 +13,6 @@ import { EXIT } from "./exit_codes.ts";
 import { Load, mayStartThreads, type Result } from "./load.ts";
 import { brokers, type Common, examples, usage } from "./mdp_options.ts";
 import { bold, print, printJson, tell } from "./output.ts";
-import { printableText } from "./printable.ts";
 import { Progress } from "./progress.ts";
 import { stopSignal } from "./signals.ts";
 import { showBytes, showCount, showRate, showTime } from "./units.ts";
@@ -146,7 +145,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
   else if (form === "csv") printCsv(figures(options, result));
   else printText(options, result);
   const { firstError } = result;
-  if (firstError !== undefined) tell(`First failure: ${printableText(firstError)}`);
+  if (firstError !== undefined) tell(`First failure: ${firstError}`);
   if (stop.exitCode !== undefined) return stop.exitCode;
   return result.errors === 0 ? EXIT.ok : EXIT.failure;
 }

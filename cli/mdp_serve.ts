@@ -16,7 +16,6 @@ import { EXIT } from "./exit_codes.ts";
 import { asItIs, cliLogger } from "./logging.ts";
 import { brokers, type Common, examples, usage } from "./mdp_options.ts";
 import { tell } from "./output.ts";
-import { printableText } from "./printable.ts";
 import { mayRunShell, outputOf, partsOf } from "./shell.ts";
 import { stopSignal } from "./signals.ts";
 import { count, refuseReserved, service } from "./values.ts";
@@ -189,5 +188,5 @@ function told(handler: RequestHandler): RequestHandler {
 }
 
 function describe(error: unknown): string {
-  return printableText(error instanceof Error ? error.message : String(error));
+  return error instanceof Error ? error.message : String(error);
 }

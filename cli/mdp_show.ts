@@ -286,7 +286,7 @@ function show<T>(
 function missing(service: string, isWaitedFor = false): number {
   const what = isWaitedFor ? "No worker serves" : "There is no service";
   const why = isWaitedFor ? ", and requests wait for it" : "";
-  tell(`${NAME}: ${what} "${printableText(service)}"${why}`);
+  tell(`${NAME}: ${what} "${service}"${why}`);
   return EXIT.failure;
 }
 

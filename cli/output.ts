@@ -6,6 +6,7 @@
  */
 
 import { EXIT } from "./exit_codes.ts";
+import { printableText } from "./printable.ts";
 
 const UTF8 = new TextEncoder();
 /** How long to wait for whoever reads too slowly, in ms, and what is waited for, which never comes. */
@@ -44,11 +45,11 @@ export function print(...lines: string[]): void {
  * Tells something on stderr. Where that cannot be written to there is nobody to tell, and nothing
  * happens.
  *
- * @param line The line, without line break.
+ * @param line The line, without line break; its control characters are escaped.
  */
 export function tell(line: string): void {
   try {
-    writeSome(Deno.stderr, UTF8.encode(`${line}\n`));
+    writeSome(Deno.stderr, UTF8.encode(`${printableText(line)}\n`));
   } catch {
     // See above.
   }

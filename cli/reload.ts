@@ -9,6 +9,7 @@ import { type LiveBrokerOptions, resolveBrokerOptions } from "../options.ts";
 import { kebabCase, merge, type Settings } from "./broker_options.ts";
 import { type Config, readConfig } from "./config.ts";
 import { asItIs, cliLogger } from "./logging.ts";
+import { printableText } from "./printable.ts";
 
 /** What can change while a broker runs; see {@linkcode Broker.reconfigure}. */
 const LIVE = [
@@ -98,7 +99,7 @@ export class Reloader {
     } catch (error) {
       // Whatever it is: it is no reason to end a broker that works.
       const why = error instanceof Error ? error.message : String(error);
-      cliLogger.error(asItIs(`The configuration stays as it was: ${why}`), { path });
+      cliLogger.error(asItIs(`The configuration stays as it was: ${printableText(why)}`), { path });
     }
   }
 

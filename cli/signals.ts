@@ -18,6 +18,18 @@ export interface StopSignal extends Disposable {
 }
 
 /**
+ * Has SIGHUP not end the program.
+ *
+ * @returns Gives it back to the system when it is disposed of.
+ */
+export function ignoreHangUp(): Disposable {
+  if (Deno.build.os === "windows") return { [Symbol.dispose]() {} };
+  const listener = () => {};
+  Deno.addSignalListener("SIGHUP", listener);
+  return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGHUP", listener) };
+}
+
+/**
  * Takes the signals that stop a program: the first is told, the second ends the process at once.
  *
  * @returns What tells of the first; disposing of it gives the signals back to the system.

@@ -101,9 +101,10 @@ export function byteSize(least: number, most?: number): ValueParser<"sync", numb
 
 /** Whether it is a number of bytes, and one beyond all numbers. */
 function isHuge(input: string): boolean {
-  const [, digits, unit = ""] = /^\s*(\d+(?:\.\d+)?)\s*(?:([KMGTPE])i?)?B?\s*$/i.exec(input) ?? [];
-  const power = " KMGTPE".indexOf(unit.toUpperCase() || " ");
-  return digits !== undefined && Number(digits) * 1_000 ** power > Number.MAX_SAFE_INTEGER;
+  const [, digits, unit = "", binary = ""] =
+    /^\s*(\d+(?:\.\d+)?)\s*(?:([KMGTPE])(i?))?B?\s*$/i.exec(input) ?? [];
+  const factor = (binary === "" ? 1_000 : 1_024) ** " KMGTPE".indexOf(unit.toUpperCase() || " ");
+  return digits !== undefined && Number(digits) * factor > Number.MAX_SAFE_INTEGER;
 }
 
 /**

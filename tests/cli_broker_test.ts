@@ -258,6 +258,10 @@ ipc:///run/majortomo.sock, but got "tcp://127.0.0.1"',
     '`--max-queue-bytes`: Expected at most 9007199254740991 bytes, but got "9999PiB"',
   ],
   [
+    ["--max-queue-bytes", "8PiB"],
+    '`--max-queue-bytes`: Expected at most 9007199254740991 bytes, but got "8PiB"',
+  ],
+  [
     ["--max-queue", "99999999999999999999"],
     '`--max-queue`: Expected a number from 0 to 9007199254740991, but got "99999999999999999999"',
   ],

@@ -558,7 +558,7 @@ as 500ms, 3s, 2m or 1h, but got "soon"',
       'mdp: Cannot write the log ".": It is a directory',
     ]]);
     assert.deepEqual(await check("#".repeat(65_537)), [1, [], [
-      'mdp: The configuration file "./broker.yaml" has 65537 bytes, expected at most 65536',
+      'mdp: The configuration file "./broker.yaml" has more than 65536 bytes, which is all that is read',
     ]]);
     assert.deepEqual(await check("heartbeat-timeout: 3\n"), [1, [], [
       "mdp: --heartbeat-timeout 3 (in ./broker.yaml) must be a multiple of --heartbeat-interval \

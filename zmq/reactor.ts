@@ -78,6 +78,15 @@ const MOST_TURNS_OF_ONE = 16;
 const MOST_FAULTS = 100;
 /** How long a receive takes, in ms, if it had to wait: without, it is some µs. */
 export const WAITED = 0.01;
+/**
+ * How long turns may follow each other, in ms, until Deno is made to look what else there is to read:
+ * while something is due at once it does that each 61st time only. With a busy worker in the process
+ * an answer over HTTP takes 7 ms and not 32. In a round trip it does not show: 0.9 to 1.1 of the time.
+ * And how long it may be if there is just a broker's socket.
+ */
+const LOOKS = 10, BROKER_LOOKS = 50;
+/** What poll(2) is given if it is to look at nothing. */
+const NO_ITEMS = new Uint8Array(ITEM);
 /** Pause before waiting anew after poll(2) failed, so that a lasting fault cannot spin. */
 const FAULT_PAUSE = 10;
 
@@ -110,6 +119,8 @@ class Reactor {
   /** To run once no other thread polls the descriptors. */
   readonly #afterWait: (() => void)[] = [];
   #wake: Wake | undefined;
+  /** When Deno has looked last for what else there is to read. */
+  #lookedAt = 0;
 
   /**
    * How long a turn may block the event loop, in whole milliseconds, just after traffic.
@@ -206,17 +217,26 @@ class Reactor {
   }
 
   readonly #turns = (): void => {
-    const until = performance.now() + this.#syncWait;
+    const start = performance.now(), until = start + this.#syncWait;
     while (this.#turn() && performance.now() < until);
     // Before a wait all those are asked that were touched.
     const isDue = this.#traffic || this.#changed || this.#touched.length > 0;
-    if (this.#watched.size > 0 && isDue) {
-      setImmediate(this.#turns);
-      return;
-    }
+    if (this.#watched.size > 0 && isDue) return this.#goOn(start);
     this.#turning = false;
     this.#wait();
   };
+
+  /** Has the next turn after whatever else is due in the event loop. */
+  #goOn(now: number): void {
+    const isBroker = this.#only?.manner === "complete";
+    if (now - this.#lookedAt < (isBroker ? BROKER_LOOKS : LOOKS)) {
+      setImmediate(this.#turns);
+      return;
+    }
+    this.#lookedAt = now;
+    // It comes back from another thread, and until then Deno has nothing to do but to look.
+    libzmq().symbols.poll_async(NO_ITEMS, size_t(0), 0).then(this.#turns);
+  }
 
   /** @returns Whether the next may follow at once. */
   #turn(): boolean {
@@ -326,6 +346,7 @@ class Reactor {
   }
 
   #resume(): void {
+    this.#lookedAt = performance.now();
     this.#traffic = true;
     this.#schedule();
   }

@@ -58,6 +58,8 @@ Deno.test("`services()` tells what each service has and has counted", async () =
   for (const body of ["answered", "in flight", "queued", "put", "refused"]) {
     client.send(C, C_REQUEST, "echo", body);
   }
+  // All of them are there before the first is answered.
+  await fence(client);
   await worker.expect(W, REQUEST, "c", "", "answered");
   worker.send(W, PARTIAL, "c", "", "1");
   worker.send(W, FINAL, "c", "", "2");

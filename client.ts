@@ -185,7 +185,8 @@ export class Client implements ClientLike {
    * its `cause`, if a deadline was set. With 0 for either, at once: nothing is sent.
    * @throws {ServiceError} If the service or the broker answered with an error: only in the
    * multiplexed dialect. It is not sent again; but 502, its worker was lost, and 503, with
-   * which a broker refuses what comes while it stops, are retried first.
+   * which a broker refuses what comes while it stops, are retried first; if nothing comes then, it is
+   * this one.
    * @throws {DisconnectedError} If the connection was lost and it may not be sent again: it was
    * already, or it is to be sent `once`.
    * @throws {ProtocolError} If what came is not MDP 0.2 in the client's dialect, or is another
@@ -213,8 +214,9 @@ export class Client implements ClientLike {
    * Asks a service, and yields the parts of its reply as they come: PARTIALs, then the FINAL.
    *
    * It begins when the first part is asked for, as with any generator, and takes a turn as
-   * `request()` does. It is sent again after a timeout only while no part has been yielded. To
-   * leave the loop early gives the request up. Parts that come faster than they are taken are
+   * `request()` does, until the FINAL has come. It is sent again after a timeout only while no part
+   * has been yielded. To leave the loop early gives the request up; who does not come to that, as it
+   * waits for a part, has the signal. Parts that come faster than they are taken are
    * kept in memory; `timeout` counts only while one is waited for.
    *
    * @param service The name of the service: text (sent as UTF-8) or bytes, 1 to 65,535.

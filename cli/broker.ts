@@ -35,7 +35,7 @@ import { requireFfi } from "./ffi.ts";
 import { serveHttp } from "./http.ts";
 import { asItIs, cliLogger, type LogSettings, prepareLogging } from "./logging.ts";
 import { releaseMemory } from "./resident.ts";
-import { ignoreHangUp, stopSignal } from "./signals.ts";
+import { onHangUp, stopSignal } from "./signals.ts";
 import { warmUp } from "./warm_up.ts";
 
 const NAME = "majortomo-broker";
@@ -183,7 +183,7 @@ export function main(args: readonly string[]): Promise<number> {
     if (parsed === undefined) return EXIT.ok;
     const { config: path, ...given } = parsed;
     // It is read for the first time anyhow, and that the system ends us is not what was meant.
-    using _early = path === undefined ? undefined : ignoreHangUp();
+    using _early = path === undefined ? undefined : onHangUp(() => {});
     const config = path === undefined ? NO_CONFIG : await readConfig(path);
     const settings = merge(given, config.settings, path ?? "");
     const prepare = (config: Config) => prepareLogging(NAME, logSettings(given, config));

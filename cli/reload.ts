@@ -10,6 +10,7 @@ import { kebabCase, merge, type Settings } from "./broker_options.ts";
 import { type Config, readConfig } from "./config.ts";
 import { asItIs, cliLogger } from "./logging.ts";
 import { printableText } from "./printable.ts";
+import { onHangUp } from "./signals.ts";
 
 /** What can change while a broker runs; see {@linkcode Broker.reconfigure}. */
 const LIVE = [
@@ -81,10 +82,7 @@ export class Reloader {
    * @returns Gives the signal back to the system when it is disposed of.
    */
   onHangUp(): Disposable {
-    if (Deno.build.os === "windows") return { [Symbol.dispose]() {} };
-    const listener = () => this.reload();
-    Deno.addSignalListener("SIGHUP", listener);
-    return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGHUP", listener) };
+    return onHangUp(() => this.reload());
   }
 
   /** Does as the file says by now, as far as that can be; says what became of it. Never throws. */

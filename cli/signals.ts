@@ -18,13 +18,13 @@ export interface StopSignal extends Disposable {
 }
 
 /**
- * Has SIGHUP not end the program.
+ * Takes SIGHUP, which would end the program otherwise. Windows has none.
  *
- * @returns Gives it back to the system when it is disposed of.
+ * @param listener Called with each.
+ * @returns Gives the signal back to the system when it is disposed of.
  */
-export function ignoreHangUp(): Disposable {
+export function onHangUp(listener: () => void): Disposable {
   if (Deno.build.os === "windows") return { [Symbol.dispose]() {} };
-  const listener = () => {};
   Deno.addSignalListener("SIGHUP", listener);
   return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGHUP", listener) };
 }

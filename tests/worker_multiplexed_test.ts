@@ -459,6 +459,15 @@ Deno.test("Rule 3: CANCEL aborts the signal, and the request is ended without a 
   assert.deepEqual(log.texts().filter((text) => /^(error|warn)/.test(text)), []);
 });
 
+/** Waits for the command that ends an answer; only PARTIALs may come before. */
+async function endOf(peer: Peer, command: number): Promise<void> {
+  for (;;) {
+    const [head] = await peer.inbox.next("the end");
+    if (head![6] === command) return;
+    assert.equal(head![6], PARTIAL);
+  }
+}
+
 Deno.test("Rule 3: CANCEL ends a generator", async () => {
   await using pair = new Pair();
   let ended = false;
@@ -476,11 +485,7 @@ Deno.test("Rule 3: CANCEL ends a generator", async () => {
   peer.send(control(REQUEST, 7), "?");
   await peer.expect(control(PARTIAL, 7), "part");
   peer.send(control(CANCEL, 7));
-  for (;;) {
-    const [head] = await peer.inbox.next("the end");
-    if (head![6] === ERROR) break;
-    assert.equal(head![6], PARTIAL);
-  }
+  await endOf(peer, ERROR);
   assert.ok(ended);
 });
 
@@ -513,11 +518,7 @@ for (const kind of ["async", "plain"] as const) {
     peer.send(control(REQUEST, 7), "?");
     await peer.expect(control(PARTIAL, 7), "part");
     peer.send(control(CANCEL, 7));
-    for (;;) {
-      const [head] = await peer.inbox.next("the end");
-      if (head![6] === FINAL) break;
-      assert.equal(head![6], PARTIAL);
-    }
+    await endOf(peer, FINAL);
     assert.ok(ended);
     assert.ok(items < 3e6, `${items} items`);
   });

@@ -81,8 +81,8 @@ export const WAITED = 0.01;
 /**
  * How long turns may follow each other, in ms, until Deno is made to look what else there is to read:
  * while something is due at once it does that each 61st time only. With a busy worker in the process
- * an answer over HTTP takes 7 ms and not 32. In a round trip it does not show: 0.9 to 1.1 of the time.
- * And how long it may be if there is just a broker's socket.
+ * an answer over HTTP takes a quarter of the time (by a script). In a round trip it does not show: 0.9
+ * to 1.1 of the time. And how long it may be if there is just a broker's socket.
  */
 const LOOKS = 10, BROKER_LOOKS = 50;
 /** What poll(2) is given if it is to look at nothing. */

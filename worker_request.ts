@@ -292,7 +292,8 @@ export class WorkerRequest extends Payload {
    */
   async fail(code: number, message: string, details?: Uint8Array): Promise<void> {
     const error = new ServiceError(code, message, details);
-    bodyFrames(details === undefined ? message : [message, details], this.#init.maxMessageSize);
+    const words = error.message, { maxMessageSize } = this.#init;
+    bodyFrames(details === undefined ? words : [words, details], maxMessageSize);
     this.#refuseIfOver();
     this.#failed = true;
     if (this.#init.fail !== undefined) {

@@ -391,6 +391,14 @@ Deno.test("Rule 1: `fail` sends an ERROR, and nothing after it", async () => {
   peer.assertNothingElse();
 });
 
+Deno.test("`fail` takes for its words whatever an error would", async () => {
+  await using pair = new Pair();
+  pair.worker.serve((request) => request.fail(404, new Error("gone") as never));
+  const peer = await pair.registered();
+  peer.send(control(REQUEST, 1), "?");
+  await peer.expect(control(ERROR, 1, 404), "Error: gone");
+});
+
 Deno.test("`fail` is as if the handler threw when RFC 18 is spoken", async () => {
   await using broker = new FakeBroker();
   await using worker = broker.worker();

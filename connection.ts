@@ -19,6 +19,8 @@ import { POLLIN, POLLOUT } from "./zmq/symbols.ts";
  * sends parts as fast as it can, until the broker gives it up.
  */
 const BATCH = 256;
+/** Up to how long the pause before a connection is made anew grows where it begins with less, in ms. */
+const RECONNECT_MAX = 100;
 
 /** What a {@linkcode Connection} is made with. */
 export interface ConnectionOptions<C> {
@@ -39,6 +41,8 @@ export interface ConnectionOptions<C> {
   onInvalid(error: ProtocolError): void;
   /** Called when the connection stands and when it is gone, if given. Must not throw. */
   onMonitor?(event: MonitorEvent): void;
+  /** How soon a connection that is gone is made anew, in ms. Default: libzmq's. */
+  reconnectInterval?: number;
   /** Whether what comes by it can wait for some ms: other sockets have a shorter way then. */
   isAside?: boolean;
 }
@@ -85,6 +89,10 @@ export class Connection<C> {
       linger: options.linger,
       maxMessageSize: Number.isFinite(options.maxMessageSize) ? options.maxMessageSize : -1,
       ipv6: options.endpoint.includes("[") ? 1 : 0,
+      ...options.reconnectInterval && {
+        reconnectInterval: options.reconnectInterval,
+        reconnectIntervalMax: RECONNECT_MAX,
+      },
     });
     try {
       // Before it connects, so that no event is missed.
@@ -156,6 +164,20 @@ export class Connection<C> {
     if (this.#socket.isClosed) return;
     this.#flush();
     this.#read(Infinity);
+  }
+
+  /**
+   * Has it told when the connection that stands now is gone: where that is so already, when libzmq goes
+   * about the next one. What has come by then is there to be read.
+   *
+   * @param onGone Called once or more. Must not throw.
+   * @throws {StateError} If there is an `onMonitor`.
+   * @throws {ZmqError} `EMFILE` if the process may have no more sockets.
+   */
+  watchEnd(onGone: () => void): void {
+    this.#socket.monitor(() => {
+      if (!this.#socket.isClosed) onGone();
+    }, ["disconnected", "waiting", "connecting", "connected"]);
   }
 
   /**

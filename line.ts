@@ -64,6 +64,9 @@ export interface LineEvents {
   onLost?(line: Line): void;
 }
 
+/** How soon a connection is made anew, in ms: that it is about to be tells that the old one is gone. */
+const RECONNECT = 10;
+
 const logger: Logger = getLogger(["majortomo", "client"]);
 
 /** A {@linkcode Line} over a DEALER socket. */
@@ -95,6 +98,7 @@ export class DealerLine implements Line {
       maxMessageSize: options.maxMessageSize,
       // There are no other commands in a dialect without ids.
       decode: (frames) => decodeAtClient(frames, options.dialect) as ReplyCommand,
+      reconnectInterval: RECONNECT,
       onCommand: (command) => this.#handle(command),
       onInvalid: (error) => this.#refuse(error),
       onMonitor: events.onLost && ((event) => {
@@ -113,6 +117,17 @@ export class DealerLine implements Line {
 
   poll(): void {
     this.#connection.poll();
+  }
+
+  /**
+   * Has it told when nothing more comes than what has come by then.
+   *
+   * @param onGone Called once or more. Must not throw.
+   * @throws {StateError} If it was called before, or there is an `onLost`.
+   * @throws {ZmqError} `EMFILE` if the process may have no more sockets.
+   */
+  watchEnd(onGone: () => void): void {
+    this.#connection.watchEnd(onGone);
   }
 
   close(linger: number): Promise<void> {

@@ -62,9 +62,11 @@ export interface Exchange {
 const KEPT = 8;
 /** How long more of them may be idle, in ms. */
 const REST = 30_000;
+/** How many connections by which a reply may still come are watched: each takes two more descriptors. */
+const WATCHED = 64;
 
 interface Idle {
-  readonly line: Line;
+  readonly line: DealerLine;
   readonly since: number;
 }
 
@@ -73,7 +75,7 @@ export class Pool implements Transport {
   readonly #options: ResolvedClientOptions;
   /** By endpoint, the one that was used last at the end: it is used next, the others rest. */
   readonly #idle = new Map<string, Idle[]>();
-  readonly #inUse = new Map<Line, PooledExchange>();
+  readonly #inUse = new Map<DealerLine, PooledExchange>();
   /** By endpoint, a connection that only tells when the broker is gone. */
   readonly #watches = new Map<string, Connection<unknown>>();
   readonly #watched: boolean;
@@ -103,7 +105,7 @@ export class Pool implements Transport {
   }
 
   /** Takes back a connection whose reply has ended in order. */
-  putBack(line: Line): void {
+  putBack(line: DealerLine): void {
     if (!this.#inUse.delete(line)) return;
     let idle = this.#idle.get(line.endpoint);
     if (idle === undefined) this.#idle.set(line.endpoint, idle = []);
@@ -112,18 +114,22 @@ export class Pool implements Transport {
   }
 
   /** Ends a connection whose reply is still due, or was no reply. */
-  discard(line: Line): void {
+  discard(line: DealerLine): void {
     this.#inUse.delete(line);
     const closed = line.close(0);
     this.#closing.add(closed);
     closed.finally(() => this.#closing.delete(closed));
   }
 
-  /** A broker is gone: no reply of its comes any more, and idle connections to it are of no use. */
+  /**
+   * A broker is gone, as one connection has told. Idle ones to it are of no use; by the others comes
+   * what the broker has sent before, which may take its time, and then the end of their own.
+   */
   lose(endpoint: string, why: string): void {
     this.#discardAll(endpoint);
+    let watched = 0;
     for (const [line, exchange] of [...this.#inUse]) {
-      if (line.endpoint === endpoint) exchange.onLost(why);
+      if (line.endpoint === endpoint) exchange.onLoss(why, watched++ < WATCHED);
     }
   }
 
@@ -174,7 +180,7 @@ export class Pool implements Transport {
   }
 
   /** The one that was used last, if nothing has come by it that nobody has asked for. */
-  #takeIdle(endpoint: string): Line | undefined {
+  #takeIdle(endpoint: string): DealerLine | undefined {
     const idle = this.#idle.get(endpoint) ?? [];
     for (let last; (last = idle.at(-1)) !== undefined;) {
       // What is found now is not taken for the answer to what is asked next.
@@ -187,9 +193,7 @@ export class Pool implements Transport {
   #discardIdle(line: Line): void {
     const idle = this.#idle.get(line.endpoint);
     const at = idle?.findIndex((each) => each.line === line) ?? -1;
-    if (at < 0) return;
-    idle!.splice(at, 1);
-    this.discard(line);
+    if (at >= 0) this.discard(idle!.splice(at, 1)[0]!.line);
   }
 
   #armTimer(): void {
@@ -208,14 +212,16 @@ export class Pool implements Transport {
 
 class PooledExchange implements Exchange, Receiver {
   readonly #pool: Pool;
-  readonly #line: Line;
+  readonly #line: DealerLine;
   readonly #request: Outgoing;
   readonly #receiver: Receiver;
   #over = false;
   /** How many parts have come. */
   #parts = 0;
+  /** Whether the broker is gone. */
+  #isLeaving = false;
 
-  constructor(pool: Pool, line: Line, request: Outgoing, receiver: Receiver) {
+  constructor(pool: Pool, line: DealerLine, request: Outgoing, receiver: Receiver) {
     this.#pool = pool;
     this.#line = line;
     this.#request = request;
@@ -250,7 +256,23 @@ class PooledExchange implements Exchange, Receiver {
     );
   }
 
-  onLost(why: string): void {
+  /**
+   * The broker is gone.
+   *
+   * @param isPatient Whether to wait for the end of this connection, too.
+   */
+  onLoss(why: string, isPatient: boolean): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    try {
+      if (isPatient) return this.#line.watchEnd(() => this.#end(why));
+    } catch {
+      // Without another descriptor there is no telling.
+    }
+    this.#end(why);
+  }
+
+  #end(why: string): void {
     for (let parts = -1; parts !== this.#parts && !this.#over;) {
       parts = this.#parts;
       this.#line.poll();
@@ -269,7 +291,8 @@ class PooledExchange implements Exchange, Receiver {
     this.#parts++;
     if (part.type === "final") {
       this.#over = true;
-      this.#pool.putBack(this.#line);
+      if (this.#isLeaving) this.#pool.discard(this.#line);
+      else this.#pool.putBack(this.#line);
     }
     this.#receiver.onPart(part);
   }

@@ -16,17 +16,19 @@ const HEARTBEATS = { heartbeatInterval: 100, heartbeatTimeout: 1_000 };
 
 /** A broker, and clients and workers that reach it through proxies. */
 class Network implements AsyncDisposable {
-  readonly broker = new Broker({
-    bind: "tcp://127.0.0.1:*",
-    ...HEARTBEATS,
-    busyWorkerTimeout: 3_000,
-    linger: 0,
-  });
-  readonly endpoint = this.broker.bind()[0]!;
+  readonly broker: Broker;
+  readonly endpoint: string;
   readonly dialect: DialectOption;
   readonly #all = new AsyncDisposableStack();
 
-  constructor(dialect: DialectOption) {
+  constructor(dialect: DialectOption, { linger = 0 }: { linger?: number } = {}) {
+    this.broker = new Broker({
+      bind: "tcp://127.0.0.1:*",
+      ...HEARTBEATS,
+      busyWorkerTimeout: 3_000,
+      linger,
+    });
+    this.endpoint = this.broker.bind()[0]!;
     this.dialect = dialect;
     this.#all.defer(async () => {
       await this.broker.close();
@@ -109,6 +111,19 @@ for (const dialect of DIALECTS) {
     await network.worker("w", network.endpoint);
     const reply = await network.client(here.endpoint).request("echo", "slow");
     assert.equal(reply.text(), "w: slow");
+  });
+
+  Deno.test(`${dialect}: a reply that is on its way arrives though its broker has gone`, async () => {
+    await using network = new Network(dialect, { linger: 20_000 });
+    const here = network.proxy(), long = "x".repeat(4e6);
+    await network.worker("w", network.endpoint);
+    const client = network.client(here.endpoint, { retries: 0 });
+    await client.request("echo", "first");
+    Object.assign(here.faults, { delay: 2, piece: 65_536 });
+    const reply = client.request("echo", long);
+    await network.until("the reply is on its way", ({ answered }) => answered === 2);
+    await network.broker.close();
+    assert.equal((await reply).text(), `w: ${long}`);
   });
 
   Deno.test(`${dialect}: every request is answered though the client's connections are cut`, async () => {

@@ -87,6 +87,10 @@ type NotSent = Exclude<SendResult, "sent">;
 
 /** What a monitor can tell, with the numbers of zmq.h. */
 const EVENTS = {
+  /** A connection is being made. */
+  connecting: zmq.EVENT_CONNECT_DELAYED,
+  /** It is to be made anew after a while. */
+  waiting: zmq.EVENT_CONNECT_RETRIED,
   /** A connection stands. */
   connected: zmq.EVENT_HANDSHAKE_SUCCEEDED,
   /** A connection is gone. */

@@ -884,6 +884,8 @@ export class Routing<B> {
     const holder = request.worker;
     // It may be over meanwhile, or elsewhere.
     if (request.over || request.queue !== undefined || holder?.identity !== worker) return;
+    // It was answered before it was sent, by a guess: that is for the rules of lost workers.
+    if (request.begun) return;
     this.#release(request, holder);
     request.attempts--;
     this.counters.dispatched--;
@@ -997,11 +999,13 @@ export class Routing<B> {
   #diesAt(worker: Worker<B>): number {
     const { heartbeatTimeout, busyWorkerTimeout } = this.#options;
     const mayBeSilent = worker.holding > 0 && !worker.heartbeatsWhenBusy;
+    const silentUntil = mayBeSilent
+      ? Math.max(worker.heardAt, worker.dispatchedAt) + busyWorkerTimeout
+      : worker.heardAt + heartbeatTimeout;
     return Math.max(
       this.#sparedUntil,
-      mayBeSilent && worker.spoiltAt === Infinity
-        ? Math.max(worker.heardAt, worker.dispatchedAt) + busyWorkerTimeout
-        : Math.min(worker.heardAt, worker.spoiltAt) + heartbeatTimeout,
+      // For a right answer it has the whole time, however long it has worked in silence.
+      Math.min(silentUntil, worker.spoiltAt + heartbeatTimeout),
     );
   }
 

@@ -266,6 +266,25 @@ Deno.test("Rule 3: CANCEL drops what is queued, is passed on for what is held, a
   await fence(worker);
 });
 
+Deno.test("headers count for the size of a message", async () => {
+  await using stage = new Stage({ maxMessageSize: 100 });
+  const client = stage.peer("c");
+  const headers = JSON.stringify({ a: "x".repeat(52) });
+  client.send(CX(C_REQUEST, 1, 0, HEADERS), "nobody", headers, "y".repeat(41));
+  assert.match(await failed(client, 1, 400), /101 bytes/);
+  client.send(CX(C_REQUEST, 2, 0, HEADERS), "nobody", headers, "y".repeat(40));
+  await stage.until("the request is queued", ({ queued }) => queued === 1);
+});
+
+Deno.test("peers whose addresses are as long as libzmq's own, and end alike, are not mistaken", async () => {
+  await using stage = new Stage();
+  for (const name of ["1same", "2same"]) {
+    const client = stage.peer(name);
+    client.send(C, [1], "mmi.service", name);
+    await client.expect(C, [3], "mmi.service", "404");
+  }
+});
+
 // ---- 4: NOWAIT and ONCE ----
 
 Deno.test("Rule 4: NOWAIT is 404 when nobody serves it or all drain, and queued when all are full", async () => {

@@ -300,6 +300,19 @@ for (const [how, maxAttempts] of [["3 by default", undefined], ["1", 1], ["2", 2
   });
 }
 
+Deno.test("a request counts as not tried by a worker that said DISCONNECT before it was sent", async () => {
+  await using stage = new Stage({ maxAttempts: 1 });
+  const client = stage.peer("c"), first = await stage.worker("w1", "echo");
+  const second = await stage.worker("w2", "echo");
+  // The broker, which is in this thread, finds both at once.
+  client.send(C, C_REQUEST, "echo", "body");
+  standStill(100);
+  first.send(W, DISCONNECT);
+  standStill(500);
+  await second.expect(W, REQUEST, "c", "", "body");
+  assert.equal(stage.broker.stats().dropped.attempts, 0);
+});
+
 Deno.test("a request is dropped, not sent again, when a PARTIAL was forwarded before its worker was lost", async () => {
   await using stage = new Stage();
   const client = stage.peer("c"), first = await stage.worker("w1", "echo");
@@ -514,3 +527,8 @@ Deno.test("a worker is told to go, and another asked, when its answer was invali
     clearInterval(heart);
   }
 });
+
+/** Has the event loop wait, and so the broker in it, but nobody else. */
+function standStill(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { Broker } from "../broker.ts";
+import { Socket } from "../zmq/socket.ts";
 import { Harness, OPTIONS } from "./routing_shell.ts";
-import { C, C_REQUEST, fence, Stage } from "./stage.ts";
+import { C, C_REQUEST, fence, FINAL, Stage, W } from "./stage.ts";
 
 Deno.test("`reconfigure()` changes limits for what comes from then on", async () => {
   await using stage = new Stage({ maxQueue: 1 });
@@ -41,6 +42,23 @@ Deno.test("`reconfigure()` changes how long a stop may take", async () => {
   const before = performance.now();
   await stage.broker.close();
   assert.ok(performance.now() - before >= 29);
+});
+
+Deno.test("`reconfigure()` changes how long what was sent may take to leave", async () => {
+  await using stage = new Stage({ linger: 30_000 });
+  const worker = await stage.worker("w", "big");
+  await using greedy = new Socket("DEALER", { linger: 0, receiveHighWaterMark: 1 });
+  greedy.connect(stage.endpoint);
+  for (let i = 0; i < 8; i++) {
+    greedy.send([C, "\x01", "big", "x"]);
+    const [, , client] = await worker.receive();
+    worker.send(W, FINAL, client!, "", new Uint8Array(2 ** 22));
+  }
+  await fence(worker);
+  stage.broker.reconfigure({ linger: 100 });
+  const before = performance.now();
+  await stage.broker.close();
+  assert.ok(performance.now() - before < 10_000);
 });
 
 Deno.test("`reconfigure()` works on a broker that is not bound yet, and not on one that is closed", async () => {

@@ -345,6 +345,20 @@ Deno.test("Rule 8: DISCONNECT voids what is in flight, and it is sent again on a
   assert.deepEqual((await Promise.all(calls)).map((reply) => reply.text()), ["a", "b"]);
 });
 
+Deno.test("Rule 8: after DISCONNECT the next connection waits for its time, whatever is asked meanwhile", async () => {
+  await using stage = new ClientStage();
+  const client = insisting(stage, { backoff: 600, maxBackoff: 600 });
+  client.request("echo", "a");
+  const { address } = await got(stage.router, 1, "echo", "a");
+  stage.router.send(address, control(DISCONNECT));
+  const start = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  client.request("echo", "b");
+  await stage.router.receive();
+  const took = performance.now() - start;
+  assert.ok(took >= 290, `it took ${took} ms, and half of the backoff is the least`);
+});
+
 Deno.test("Rule 8: what is `once` is not sent again after DISCONNECT", async () => {
   await using stage = new ClientStage();
   const call = insisting(stage, { retries: 5 }).request("echo", "", { once: true });

@@ -8,7 +8,9 @@ import {
   decodeAtClient,
   decodeAtWorker,
   encode,
+  type FrameReader,
   type Id,
+  inspectRefused,
   MULTIPLEXED as dialect,
   ProtocolError,
   type ProtocolErrorKind,
@@ -309,3 +311,29 @@ for (const [who, [decode, control, laws]] of Object.entries(LAWS)) {
     for (const frames of bad) assert.throws(() => decode(frames), ProtocolError);
   });
 }
+
+Deno.test("`inspectRefused` tells the id of a client's REQUEST, and a worker's HEARTBEAT that is right but for its value", () => {
+  const reader: FrameReader<Uint8Array> = {
+    read: (frame, into) => {
+      into.set(frame.subarray(0, into.length));
+      return frame.length;
+    },
+  };
+  const request = CX(1, 7, 0, 0xff), heartbeat = WX(5, 0, 9, 0);
+  const rows: [frames: Uint8Array[], expected: object][] = [
+    [[request], { request: 7 }],
+    [[heartbeat], { heartbeat: 9 }],
+    [[], {}],
+    [[request.subarray(0, 19)], {}],
+    [[heartbeat.subarray(0, 19)], {}],
+    [[CX(1, 0, 0, 0)], {}],
+    [[CX(8, 7, 0, 0)], {}],
+    [[WX(1, 7, 0, 0)], {}],
+    [[heartbeat, heartbeat], {}],
+    [[WX(5, 0, 9, 1)], {}],
+    [[WX(5, 1, 9, 0)], {}],
+    [[WX(9, 0, 9, 0)], {}],
+    [[CX(5, 0, 9, 0)], {}],
+  ];
+  for (const [frames, expected] of rows) assert.deepEqual(inspectRefused(frames, reader), expected);
+});

@@ -95,7 +95,7 @@ Deno.test("`Deadlines` agrees with a sorted list over random histories", () => {
     fc.record({ do: fc.constant("cancel" as const), item: fc.nat(9), at: fc.constant(0) }),
     fc.record({ do: fc.constant("take" as const), item: fc.constant(0), at: fc.nat(30) }),
   );
-  fc.assert(fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 80, size: "max" }), (steps) => {
     const items = Array.from({ length: 10 }, (_, i) => item(`${i}`));
     const deadlines = new Deadlines<Item>();
     const model = new Map<string, number>();
@@ -205,19 +205,24 @@ Deno.test("`List.remove` takes items from head, middle and tail, and the last on
 
 Deno.test("`List` agrees with an array over random histories", () => {
   const step = fc.record({
-    do: fc.constantFrom("push", "unshift", "remove", "shift"),
+    do: fc.constantFrom("push", "unshift", "insert", "remove", "shift"),
     item: fc.nat(7),
+    place: fc.nat(8),
   });
-  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 60, size: "max" }), (steps) => {
     const items = Array.from({ length: 8 }, (_, i) => item(`${i}`));
     const list = new List<Item>();
     const model: Item[] = [];
-    for (const { do: act, item } of steps) {
+    for (const { do: act, item, place } of steps) {
       const one = items[item]!, at = model.indexOf(one);
       if (act === "shift") assert.equal(list.shift(), model.shift());
       else if (act === "remove" && at >= 0) list.remove(model.splice(at, 1)[0]!);
       else if (act === "push" && at < 0) model.push(one), list.push(one);
       else if (act === "unshift" && at < 0) model.unshift(one), list.unshift(one);
+      else if (act === "insert" && at < 0) {
+        list.insert(one, model[place]);
+        model.splice(place, 0, one);
+      }
       assert.equal(names(list), model.map(({ name }) => name).join(""));
     }
   }));

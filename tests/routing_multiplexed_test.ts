@@ -135,6 +135,17 @@ Deno.test("Rule 2: a longer time to live does not extend the broker's own expiry
   assert.equal(harness.routing.services.size, 0);
 });
 
+Deno.test("Rule 2: the time to live passes, too, where the broker's own expiry ended with a worker", () => {
+  const harness = new Harness({ requestExpiry: 300, heartbeatTimeout: 10_000 });
+  for (const id of [1, 2]) harness.ask("c1", "echo", id, { timeToLive: id === 2 ? 500 : 0 });
+  harness.offer("w1", "echo", 1);
+  harness.take();
+  harness.pass(499);
+  assert.deepEqual(harness.takeButHeartbeats(), []);
+  harness.pass(1);
+  assert.deepEqual(harness.takeButHeartbeats(), ["c1 < ERROR 2 504 Time to live has passed"]);
+});
+
 Deno.test("Rule 2: ten thousand times to live that do not pass leave nothing behind", () => {
   const harness = withWorker(1);
   for (let id = 1; id <= 10_000; id++) {
@@ -246,6 +257,17 @@ Deno.test("Rule 5: CREDIT changes the limit, up and down", () => {
   assert.deepEqual(harness.take(), ["c1 < FINAL 3 final of #3", "w1 < REQUEST #4 c1/4"]);
 });
 
+Deno.test("Rule 5: a worker that holds more than its new credit is in nobody's way", () => {
+  const harness = withWorker(3);
+  for (const id of [1, 2, 3]) harness.ask("c1", "echo", id);
+  harness.routing.credit("w1", MULTIPLEXED, 1, harness.now);
+  for (const worker of ["w2", "w3"]) harness.offer(worker, "echo", 1);
+  harness.done("w1", 1);
+  harness.take();
+  for (const id of [4, 5]) harness.ask("c1", "echo", id);
+  assert.deepEqual(harness.take(), ["w2 < REQUEST #4 c1/4", "w3 < REQUEST #5 c1/5"]);
+});
+
 Deno.test("Rule 5: a worker that drains finishes what it holds, and then goes", () => {
   const harness = withWorker(2);
   harness.ask("c1", "echo", 1);
@@ -269,6 +291,39 @@ Deno.test("Rule 5: what waits for a service whose workers all drain expires", ()
   harness.routing.credit("w1", MULTIPLEXED, 0, harness.now);
   harness.pass(100);
   assert.deepEqual(harness.takeButHeartbeats(), ["c1 < ERROR 2 504 No worker"]);
+});
+
+Deno.test("Rule 5: a worker that leaves when it has drained changes nothing for what waits", () => {
+  const harness = withWorker(1, { requestExpiry: 300, heartbeatTimeout: 10_000 });
+  harness.ask("c1", "echo", 1);
+  harness.ask("c1", "echo", 2);
+  harness.routing.credit("w1", MULTIPLEXED, 0, harness.now);
+  harness.pass(200);
+  harness.done("w1", 1);
+  harness.disconnect("w1");
+  harness.assertNothingLost();
+  harness.take();
+  harness.pass(99);
+  assert.deepEqual(harness.take(), []);
+  harness.pass(1);
+  assert.deepEqual(harness.take(), ["c1 < ERROR 2 504 No worker"]);
+});
+
+Deno.test("Rule 5: what a worker held when it was lost in its drain expires", () => {
+  for (const alsoQueued of [false, true]) {
+    const harness = withWorker(1, { requestExpiry: 300, heartbeatTimeout: 10_000 });
+    harness.ask("c1", "echo", 1);
+    if (alsoQueued) harness.ask("c1", "echo", 2);
+    harness.routing.credit("w1", MULTIPLEXED, 0, harness.now);
+    harness.pass(200);
+    harness.gone("w1");
+    harness.take();
+    // Since it left, or since nobody serves what has waited from then on.
+    harness.pass(alsoQueued ? 100 : 300);
+    const late = alsoQueued ? [1, 2] : [1];
+    assert.deepEqual(harness.take(), late.map((id) => `c1 < ERROR ${id} 504 No worker`));
+    assert.equal(harness.routing.services.size, 0);
+  }
 });
 
 Deno.test("Rule 6: READY is answered by HEARTBEAT before any REQUEST", () => {
@@ -297,6 +352,20 @@ Deno.test("Rule 6: READY twice, and an answer to what is not held, end the worke
   }
 });
 
+Deno.test("Rule 6: an answer to what the worker has ended already ends it", () => {
+  for (const what of ["partial", "final", "error"] as const) {
+    const harness = withWorker(2);
+    harness.ask("c1", "echo", 1);
+    harness.ask("c1", "echo", 2);
+    harness.done("w1", 1);
+    harness.take();
+    harness.done("w1", 1, what);
+    assert.deepEqual(harness.take(), ["w1 < DISCONNECT"]);
+    assert.equal(harness.routing.queued, 1);
+    harness.assertNothingLost();
+  }
+});
+
 Deno.test("Rule 6: unknown workers are told DISCONNECT", () => {
   const harness = new Harness();
   harness.done("w1", 1);
@@ -313,6 +382,17 @@ Deno.test("Rule 6: the heartbeat timeout alone applies to a busy worker", () => 
   assert.equal(harness.routing.inFlight, 1);
   harness.pass(1);
   assert.equal(harness.routing.workers.size, 0);
+  assert.equal(harness.routing.counters.left.silent, 1);
+});
+
+Deno.test("Rule 6: CREDIT is a sign of life, too", () => {
+  const harness = withWorker(1);
+  for (let i = 0; i < 3; i++) {
+    harness.pass(390);
+    harness.routing.credit("w1", MULTIPLEXED, 1, harness.now);
+  }
+  assert.equal(harness.routing.workers.size, 1);
+  harness.pass(400);
   assert.equal(harness.routing.counters.left.silent, 1);
 });
 
@@ -347,6 +427,42 @@ Deno.test("Rule 7: where connections are not seen to end, a silent client is los
   harness.pass(100);
   assert.deepEqual(harness.takeButHeartbeats(), ["w1 < CANCEL #1"]);
   assert.equal(harness.routing.counters.dropped.clientGone, 1);
+  assert.equal(harness.routing.inFlight, 1);
+});
+
+Deno.test("Rule 7: whatever such a client sends is a word of it", () => {
+  const acts: ((harness: Harness, id: number) => void)[] = [
+    (h, id) => h.ask("c1", "echo", id),
+    (h, id) => h.routing.cancel("c1", id, h.now),
+    (h) => h.routing.clientHeartbeat("c1", h.now),
+  ];
+  for (const act of acts) {
+    const harness = withWorker(9, { heartbeatTimeout: 400 });
+    harness.routing.seesGone = false;
+    harness.ask("c1", "echo", 1);
+    harness.routing.clientHeartbeat("c1", harness.now);
+    for (let id = 2; id < 6; id++) {
+      harness.pass(300);
+      harness.heartbeat("w1", MULTIPLEXED);
+      act(harness, id);
+    }
+    assert.equal(harness.routing.counters.dropped.clientGone, 0);
+  }
+});
+
+Deno.test("Rule 7: what such a client asks after all was answered is not held to its heartbeats before", () => {
+  const harness = withWorker(1, { heartbeatTimeout: 400 });
+  harness.routing.seesGone = false;
+  harness.ask("c1", "echo", 1);
+  harness.routing.clientHeartbeat("c1", harness.now);
+  harness.done("w1", 1);
+  harness.pass(300);
+  harness.heartbeat("w1", MULTIPLEXED);
+  harness.ask("c1", "echo", 1);
+  for (let i = 0; i < 3; i++) {
+    harness.pass(300);
+    harness.heartbeat("w1", MULTIPLEXED);
+  }
   assert.equal(harness.routing.inFlight, 1);
 });
 
@@ -540,6 +656,55 @@ Deno.test("Routing tells a client that did not take an ERROR or a FINAL of the b
   }
 });
 
+Deno.test("Routing tells a client that did not take a reply DISCONNECT whatever it sends next", () => {
+  const acts: ((harness: Harness) => void)[] = [
+    (h) => h.ask("c1", "echo", 2),
+    (h) => h.ask("c1", "mmi.service", 2),
+    (h) => h.routing.cancel("c1", 1, h.now),
+    (h) => h.routing.clientHeartbeat("c1", h.now),
+  ];
+  for (const act of acts) {
+    const harness = withWorker(2);
+    harness.ask("c1", "echo", 1);
+    harness.unsendable.set("c1", "full");
+    harness.done("w1", 1);
+    harness.unsendable.delete("c1");
+    harness.take();
+    act(harness);
+    assert.deepEqual(harness.take(), ["c1 < DISCONNECT"]);
+  }
+});
+
+Deno.test("Routing serves others while a client is to be told DISCONNECT", () => {
+  const harness = withWorker(4);
+  for (const client of ["c1", "c2"]) harness.ask(client, "echo", 1);
+  harness.unsendable.set("c1", "full");
+  harness.done("w1", 1);
+  harness.take();
+  harness.ask("c2", "echo", 2);
+  harness.routing.clientHeartbeat("c2", harness.now);
+  harness.routing.cancel("c2", 1, harness.now);
+  assert.deepEqual(harness.take(), ["w1 < REQUEST #3 c2/2", "c2 < HEARTBEAT", "w1 < CANCEL #2"]);
+});
+
+Deno.test("Routing serves a client that did not take a reply when it has left and comes back", () => {
+  const acts: ((harness: Harness) => void)[] = [
+    (h) => h.gone("c1"),
+    (h) => h.routing.clientDisconnect("c1", h.now),
+  ];
+  for (const act of acts) {
+    const harness = withWorker(2);
+    harness.ask("c1", "echo", 1);
+    harness.unsendable.set("c1", "full");
+    harness.done("w1", 1);
+    harness.unsendable.delete("c1");
+    harness.take();
+    act(harness);
+    harness.ask("c1", "echo", 1);
+    assert.deepEqual(harness.take(), ["w1 < REQUEST #2 c1/1"]);
+  }
+});
+
 Deno.test("Routing is fair when one client has 100,000 requests queued", () => {
   const harness = withWorker(1, {
     maxQueue: 200_000,
@@ -570,6 +735,38 @@ Deno.test("Routing puts requests that never got to their worker back in their or
   harness.assertNothingLost();
 });
 
+Deno.test("Routing does not take back what was not sent when that is over, or with another worker", () => {
+  const harness = withWorker(1);
+  harness.offer("w2", "echo", 1);
+  harness.ask("c1", "echo", 1);
+  const [request] = harness.routing.workers.get("w1")!.held;
+  harness.take();
+  harness.gone("w1");
+  assert.deepEqual(harness.take(), ["w2 < REQUEST #2 c1/1"]);
+  const message = { peer: "w1", what: "request", request, why: "unreachable" } as const;
+  harness.routing.unsent([message], harness.now);
+  assert.equal(harness.routing.inFlight, 1);
+  harness.routing.cancel("c1", 1, harness.now);
+  harness.routing.unsent([{ ...message, peer: "w2" }], harness.now);
+  assert.equal(harness.routing.queued, 0);
+  harness.assertNothingLost();
+});
+
+Deno.test("Routing sends nothing again of which a part was forwarded before it was sent to its worker", () => {
+  const harness = withWorker(1);
+  for (const id of [1, 2]) harness.ask("c1", "echo", id);
+  harness.done("w1", 1);
+  const [request] = harness.routing.workers.get("w1")!.held;
+  harness.done("w1", 2, "partial");
+  harness.take();
+  harness.routing.disconnect("w1", harness.now, [request!]);
+  const [error, ...others] = harness.take();
+  assert.match(error!, /^c1 < ERROR 2 502 /);
+  assert.deepEqual(others, []);
+  assert.equal(harness.routing.queued, 0);
+  harness.assertNothingLost();
+});
+
 Deno.test("Routing counts an answer that could not be sent as dropped, not as answered", () => {
   const harness = withWorker(2);
   harness.ask("c1", "echo", 1);
@@ -581,5 +778,37 @@ Deno.test("Routing counts an answer that could not be sent as dropped, not as an
   const { answered, errors, partials, dropped } = counters;
   assert.deepEqual({ answered, errors, partials }, { answered: 0, errors: 0, partials: 0 });
   assert.equal(dropped.clientGone, 2);
+  harness.assertNothingLost();
+});
+
+Deno.test("Routing counts no ERROR that could not be sent, and no PARTIAL", () => {
+  for (const what of ["error", "partial"] as const) {
+    const harness = withWorker(2);
+    harness.ask("c1", "echo", 1);
+    harness.unsendable.set("c1", "unreachable");
+    harness.done("w1", 1, what);
+    const { counters, services } = harness.routing;
+    const of = ({ answered, errors, partials }: typeof counters) => ({
+      answered,
+      errors,
+      partials,
+    });
+    const none = { answered: 0, errors: 0, partials: 0 };
+    assert.deepEqual(of(counters), none);
+    const { answered, errors, partials, dropped } = services.get("echo")!;
+    assert.deepEqual({ answered, errors, partials, dropped }, { ...none, dropped: 1 });
+    harness.assertNothingLost();
+  }
+});
+
+Deno.test("Routing has the worker cancel a request whose client did not take a PARTIAL", () => {
+  const harness = withWorker(2);
+  harness.ask("c1", "echo", 1);
+  harness.ask("c1", "echo", 2);
+  harness.take();
+  harness.unsendable.set("c1", "full");
+  harness.done("w1", 1, "partial");
+  assert.deepEqual(harness.take(), ["w1 < CANCEL #1", "w1 < CANCEL #2"]);
+  assert.equal(harness.routing.counters.dropped.clientFull, 2);
   harness.assertNothingLost();
 });

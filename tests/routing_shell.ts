@@ -237,10 +237,14 @@ export class Harness implements Shell<Body> {
     for (const service of services.values()) {
       const own = all.filter((worker) => worker.service === service);
       const held = own.flatMap(({ held }) => [...held]).filter(({ over }) => !over);
+      const here = [...service.turns].flatMap(({ requests }) => [...requests]);
       const { name, accepted, answered, expired, dropped } = service;
       assert.deepEqual(
         {
           workers: service.workers,
+          serving: service.serving,
+          queued: service.queued,
+          queuedBytes: service.queuedBytes,
           resting: service.resting,
           credit: service.credit,
           inFlight: service.inFlight,
@@ -248,6 +252,9 @@ export class Harness implements Shell<Body> {
         },
         {
           workers: own.length,
+          serving: own.filter(({ credit }) => credit > 0).length,
+          queued: here.length,
+          queuedBytes: here.reduce((sum, { body }) => sum + this.size(body), 0),
           resting: own.filter(({ holding, credit }) => holding < credit).length,
           credit: own.reduce((sum, { credit }) => sum + credit, 0),
           inFlight: held.length,

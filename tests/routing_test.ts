@@ -129,6 +129,7 @@ Deno.test("Routing keeps a worker while it heartbeats", () => {
 
 Deno.test("Routing takes a PARTIAL for a heartbeat of a worker that heartbeats when busy", () => {
   const harness = inState("busy");
+  harness.pass(300);
   harness.heartbeat("w1");
   for (let i = 0; i < 5; i++) {
     harness.pass(390);
@@ -147,6 +148,22 @@ Deno.test("Routing holds a busy worker to the heartbeat timeout once it has hear
   assert.equal(outcome(harness), "unknown, recovered");
 });
 
+Deno.test("Routing counts the silence of a busy worker from the request or from its last word", () => {
+  for (const speaks of [false, true]) {
+    const harness = inState("waiting");
+    harness.pass(300);
+    harness.request("c1", "echo", "r1");
+    if (speaks) {
+      harness.pass(5_000);
+      harness.partial("w1", "c1", "p");
+    }
+    harness.pass(8_999);
+    assert.equal(outcome(harness), "busy");
+    harness.pass(1);
+    assert.equal(harness.routing.workers.size, 0);
+  }
+});
+
 Deno.test("Routing keeps to that for the worker's later requests", () => {
   const harness = inState("busy");
   harness.pass(300);
@@ -155,6 +172,32 @@ Deno.test("Routing keeps to that for the worker's later requests", () => {
   harness.request("c2", "echo", "r2");
   harness.pass(400);
   assert.equal(outcome(harness), "unknown, recovered");
+});
+
+Deno.test("Routing has a worker that heartbeats only while it waits work for as long as it may", () => {
+  const harness = inState("waiting");
+  for (let i = 0; i < 3; i++) {
+    harness.pass(300);
+    harness.heartbeat("w1");
+  }
+  harness.pass(1);
+  harness.request("c1", "echo", "r1");
+  harness.pass(8_999);
+  assert.equal(outcome(harness), "busy");
+  harness.pass(1);
+  assert.equal(outcome(harness), "unknown, recovered");
+});
+
+Deno.test("Routing keeps to what a heartbeat says that came 25 ms after the request, in RFC 18", () => {
+  for (const [after, outcomeLater] of [[24, "busy"], [25, "unknown, recovered"]] as const) {
+    const harness = inState("busy");
+    harness.pass(after);
+    harness.heartbeat("w1");
+    harness.final("w1", "c1", "f");
+    harness.request("c2", "echo", "r2");
+    harness.pass(400);
+    assert.equal(outcome(harness), outcomeLater, `${after} ms`);
+  }
 });
 
 Deno.test("Routing does not keep to that when the heartbeat may have crossed the request", () => {
@@ -217,6 +260,35 @@ Deno.test("Routing has a worker that sent an invalid answer send a right one wit
   }
 });
 
+Deno.test("Routing gives it that time, too, when it has worked in silence for longer", () => {
+  const harness = inState("busy");
+  harness.pass(5_000);
+  harness.routing.invalid("w1", { isAnswer: true }, "too large", harness.now);
+  harness.pass(399);
+  assert.equal(outcome(harness), "busy");
+  harness.pass(1);
+  assert.equal(outcome(harness), "unknown, recovered");
+  assert.equal(harness.routing.counters.left.violation, 1);
+});
+
+Deno.test("Routing lets a busy worker work on after an invalid message that is no answer", () => {
+  const harness = inState("busy");
+  harness.routing.invalid("w1", {}, "what is this", harness.now);
+  harness.pass(8_000);
+  assert.equal(outcome(harness), "busy");
+});
+
+Deno.test("Routing drops an invalid answer of a worker that was asked nothing, and keeps the worker", () => {
+  const harness = inState("waiting");
+  harness.routing.invalid("w1", { isAnswer: true }, "too large", harness.now);
+  for (let i = 0; i < 3; i++) {
+    harness.pass(300);
+    harness.heartbeat("w1");
+  }
+  assert.equal(outcome(harness), "waiting");
+  assert.deepEqual(harness.takeButHeartbeats(), []);
+});
+
 Deno.test("Routing does not count as an attempt what was not sent to a worker that has left", () => {
   const harness = new Harness();
   for (let n = 1; n <= 9; n++) harness.ready(`w${n}`, "echo");
@@ -228,8 +300,11 @@ Deno.test("Routing does not count as an attempt what was not sent to a worker th
   assert.ok(harness.take().includes("w9 < REQUEST c r"));
   const { dispatched, recovered } = harness.routing.counters;
   assert.deepEqual([dispatched, recovered], [1, 0]);
-  harness.final("w9", "c", "f");
-  assert.deepEqual(harness.take(), ["c < FINAL f"]);
+  // This was the first: another may try.
+  harness.gone("w9");
+  harness.ready("w10", "echo");
+  assert.deepEqual(harness.take(), ["w10 < REQUEST c r"]);
+  harness.assertNothingLost();
 });
 
 Deno.test("Routing holds nobody for dead before the time that they are spared until", () => {
@@ -259,6 +334,10 @@ Deno.test("Routing lets the long names of services count for what may wait in al
   harness.disconnect("w");
   harness.request("c", "d".repeat(1_000), "x");
   assert.equal(harness.routing.counters.refused.queueFull, 2);
+  // Nor do those count that are forgotten.
+  harness.pass(1_000);
+  for (const name of ["e", "f"]) harness.request("c", name.repeat(1_000), "x");
+  assert.equal(harness.routing.queued, 2);
 });
 
 Deno.test("Routing does not count a majortomo worker's heartbeat that crossed its request", () => {
@@ -404,6 +483,19 @@ Deno.test("Routing drops the rest of a reply when a part of it cannot be deliver
   }
 });
 
+Deno.test("Routing drops a reply once, when several of its parts cannot be delivered", () => {
+  const harness = inState("busy");
+  harness.unsendable.set("c1", "full");
+  for (const part of [["p1"], ["p2"]]) {
+    harness.held.add(part);
+    harness.routing.reply("w1", RFC, "partial", "c1", part, harness.now);
+  }
+  harness.settle();
+  assert.equal(harness.routing.counters.dropped.clientFull, 1);
+  assert.equal(harness.routing.counters.partials, 0);
+  harness.assertNothingLost();
+});
+
 Deno.test("Routing drops what a vanished client has queued if its identity cannot come back", () => {
   const harness = inState("busy");
   harness.request("\0abcd", "echo", "r2");
@@ -430,6 +522,7 @@ Deno.test("Routing expires a request for a service that has no worker", () => {
   assert.equal(harness.routing.counters.expired, 2);
   assert.equal(harness.routing.services.size, 0);
   assert.equal(harness.routing.nextDeadline(), Infinity);
+  assert.deepEqual(harness.take(), []); // RFC 18 has no word for it
   harness.assertNothingLost();
 });
 
@@ -460,6 +553,30 @@ Deno.test("Routing counts the expiry from when the last worker left", () => {
   harness.pass(1); // at 7,400
   assert.equal(harness.routing.counters.expired, 3);
   harness.assertNothingLost();
+});
+
+Deno.test("Routing counts the expiry from then for what came before any worker, too", () => {
+  const harness = new Harness({ busyWorkerTimeout: 1e6 });
+  for (const body of ["r1", "r2"]) harness.request("c1", "echo", body);
+  harness.pass(500);
+  harness.ready("w1", "echo");
+  harness.pass(400);
+  harness.disconnect("w1");
+  harness.pass(999);
+  assert.equal(harness.routing.counters.expired, 0);
+  harness.pass(1);
+  assert.equal(harness.routing.counters.expired, 2);
+});
+
+Deno.test("Routing expires nothing when another worker has come in time", () => {
+  const harness = inState("busy", { busyWorkerTimeout: 1e6 });
+  harness.request("c1", "echo", "r2");
+  harness.disconnect("w1");
+  harness.pass(500);
+  harness.ready("w2", "echo");
+  harness.pass(5_000);
+  assert.equal(harness.routing.counters.expired, 0);
+  assert.equal(harness.routing.queued, 1);
 });
 
 Deno.test("Routing expires nothing when requestExpiry is Infinity", () => {

@@ -10,7 +10,7 @@ import type { BrokerTraces } from "./broker_traces.ts";
 import { type Command, type Dialect, encode, type Id, MULTIPLEXED } from "./codec.ts";
 import { clientEnvelope, EMPTY, workerEnvelope } from "./codec_envelope.ts";
 import { writeReply, writeWork } from "./codec_multiplexed.ts";
-import { bodyIn, type Content, discard, headersIn, sizeOf } from "./content.ts";
+import { bodyIn, type Content, detach, discard, headersIn, sizeOf } from "./content.ts";
 import { bytesOfName } from "./names.ts";
 import { LONGEST_NAME } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
@@ -190,6 +190,10 @@ export class BrokerShell implements Shell<Content> {
 
   size(content: Content): number {
     return sizeOf(content);
+  }
+
+  detach(content: Content): void {
+    detach(content);
   }
 
   discard(content: Content): void {

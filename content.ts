@@ -46,6 +46,13 @@ export function discard(content: Content): void {
   content.headers?.release();
 }
 
+/** Has it take no more memory than its own, as it is going to wait. */
+export function detach(content: Content): void {
+  if (content instanceof Message) return content.detach();
+  for (const frame of content.frames) frame.detach();
+  content.headers?.detach();
+}
+
 /** How many frames it is. */
 export function framesOf(content: Content): number {
   if (content instanceof Message) return 1;

@@ -744,7 +744,8 @@ export class Routing<B> {
   }
 
   #enqueue(request: Request<B>, where: "head" | "tail"): void {
-    const { service, client } = request;
+    const { service, client, body } = request;
+    this.#shell.detach(body);
     let queue = service.queues.get(client);
     if (queue === undefined) {
       let backlog = this.#backlogs.get(client);

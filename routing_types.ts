@@ -43,6 +43,8 @@ export interface Shell<B> {
   read(body: B): string;
   /** How many bytes a body has. */
   size(body: B): number;
+  /** Has a body take no more memory than its own, since it is going to wait. */
+  detach(body: B): void;
   /** Lets go of a body that routing was given. */
   discard(body: B): void;
   /** Tells of something that an operator may want to know. Not called for every message. */

@@ -25,6 +25,7 @@ class Silent implements Shell<string> {
   readonly read = (body: string) => body;
   readonly size = (body: string) => body.length;
   readonly discard = () => {};
+  readonly detach = () => {};
   readonly report = () => {};
 }
 

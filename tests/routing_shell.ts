@@ -117,6 +117,10 @@ export class Harness implements Shell<Body> {
     return body.join("").length;
   }
 
+  detach(body: Body): void {
+    assert.ok(this.held.has(body), "a body waits that was let go");
+  }
+
   discard(body: Body): void {
     assert.ok(this.held.delete(body), "a body is let go twice");
   }

@@ -30,6 +30,10 @@ const PEER_ADDRESS = cString("Peer-Address");
  */
 const DATA_AT = 8, SIZE_AT = 41, TYPE_AT = 42, FLAGS_AT = 43;
 const SHORT = 101, LONGEST_SHORT = 33, MORE = 1;
+/** What has its bytes in those that libzmq has received at once, 8 KiB, which are there as long as it. */
+const SHARED = 105;
+/** Up to how many bytes it is not to keep the others for long. */
+const WORTH = 4_096;
 
 /**
  * Whether this libzmq has it so; found out with the first message. It is compared with `true`, as
@@ -116,6 +120,14 @@ export class Message {
     for (let i = DATA_AT; i < end; i++) into[target + i] = from[source + i]!;
     into[target + SIZE_AT] = from[source + SIZE_AT]!;
     return copy;
+  }
+
+  /**
+   * Has the content take no more memory than its own, since it is going to be there for a while: what
+   * comes by itself has up to 8 KiB received with it, which would stay for its sake.
+   */
+  detach(): void {
+    if (readable === true && this.#chunk[this.#at + TYPE_AT] === SHARED) moveOut(this.pointer);
   }
 
   /** The content, copied into JavaScript. */
@@ -211,6 +223,17 @@ function readLong(message: Deno.PointerObject, into: Uint8Array): number {
   const data = symbols.zmq_msg_data(message);
   symbols.memcpy(into as Uint8Array<ArrayBuffer>, data, size_t(length));
   return size;
+}
+
+function moveOut(message: Deno.PointerObject): void {
+  const size = sizeOf(message);
+  if (size > WORTH) return;
+  const { symbols } = libzmq(), own = Message.take(), length = size_t(size);
+  if (symbols.zmq_msg_init_size(own.pointer, length) === 0) {
+    symbols.memcpy_to(symbols.zmq_msg_data(own.pointer), symbols.zmq_msg_data(message), length);
+    symbols.zmq_msg_move(message, own.pointer);
+  }
+  own.release();
 }
 
 function hasMore(message: Deno.PointerObject): boolean {

@@ -10,6 +10,7 @@ import type { LagMeter } from "./lag.ts";
 import { Rates, type Sample, type ServiceSample } from "./rates.ts";
 import { RecentEvents, type ShownEvent } from "./recent_events.ts";
 import { respond, respondError, serverSentEvent } from "./responses.ts";
+import { shortName } from "./short_name.ts";
 
 /** How often the broker is looked at, in ms. */
 const INTERVAL = 1_000;
@@ -101,8 +102,8 @@ export class Feed {
       build: buildInfo(),
       memory: Deno.memoryUsage(),
       stats: this.#broker.stats(),
-      services: services.slice(0, MOST_SERVICES),
-      workers: workers.slice(0, MOST_WORKERS),
+      services: services.slice(0, MOST_SERVICES).map(named),
+      workers: workers.slice(0, MOST_WORKERS).map(serving),
     };
   }
 
@@ -146,8 +147,8 @@ export class Feed {
       stats,
       memory: Deno.memoryUsage().rss,
       lag,
-      services: busiest(services),
-      workers: this.#broker.workers().slice(-MOST_WORKERS),
+      services: busiest(services).map(named),
+      workers: this.#broker.workers().slice(-MOST_WORKERS).map(serving),
       events,
     };
     const bytes = encodeEvent("update", update);
@@ -180,6 +181,16 @@ function busiest(services: ServiceSample[]): ServiceSample[] {
   const work = ({ answered, failed, inFlight, queued }: ServiceSample) =>
     answered + failed + inFlight + queued;
   return services.toSorted((a, b) => work(b) - work(a)).slice(0, MOST_SERVICES);
+}
+
+/** A service with its name as it is shown. */
+function named<T extends { name: string }>(service: T): T {
+  return { ...service, name: shortName(service.name) };
+}
+
+/** A worker with the same of its service. */
+function serving(worker: WorkerStats): WorkerStats {
+  return { ...worker, service: shortName(worker.service) };
 }
 
 function encodeEvent(type: string, data: Hello | Update): Uint8Array<ArrayBuffer> {

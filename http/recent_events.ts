@@ -6,6 +6,7 @@
  */
 
 import type { Broker, BrokerEvent } from "../broker.ts";
+import { shortName } from "./short_name.ts";
 
 /** How many are remembered. */
 const MOST = 200;
@@ -20,7 +21,7 @@ export interface ShownEvent {
   time: number;
   /** What happened. */
   type: BrokerEvent["type"];
-  /** The service that it was about, if it was about one. */
+  /** The service that it was about, if it was about one, as {@linkcode shortName} shows it. */
   service?: string;
   /** Why. */
   reason?: string;
@@ -85,7 +86,8 @@ export class RecentEvents implements Disposable {
 
   #add(event: BrokerEvent): void {
     const { type, time } = event;
-    const { service, reason, worker, client } = event as Partial<ShownEvent>;
+    const { service: name, reason, worker, client } = event as Partial<ShownEvent>;
+    const service = name && shortName(name);
     const key = [type, service, reason].join("\n");
     let shown = this.#recurring.get(key);
     if (shown === undefined || time - shown.time > TOGETHER) {

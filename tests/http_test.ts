@@ -235,6 +235,36 @@ Deno.test("`GET /events` greets with what has been, then tells of the broker eac
   });
 });
 
+Deno.test("`BrokerHttp` shows the beginning of a name that is long", async () => {
+  await using stage = new HttpStage();
+  const name = (i: number) => `${i}`.padStart(6, "0") + "\x01".repeat(64_000);
+  await stage.worker(name(0), (request) => request.frames);
+  await using peer = RawSocket.dealer(stage.endpoint);
+  for (let i = 1; i <= 250; i++) peer.send("MDPC02", [1], name(i), "hello");
+  await eventually(() => stage.broker.stats().queued === 250, "all are queued");
+  stage.broker.reconfigure({ requestExpiry: 1 });
+  await eventually(() => stage.broker.stats().expired === 250, "all have expired");
+
+  const response = await fetch(`${stage.url}events`);
+  let text = "";
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    assert.ok(text.length < 1e6, "hello is less than 1 MB, and an update so much less");
+    if (text.split("\n\n").length > 2) break;
+  }
+  const [hello, update] = text.split("\n\n") as [string, string];
+  const { events } = JSON.parse(hello.split("\ndata: ")[1]!);
+  const shown = new Set(events.map(({ service }: { service: string }) => service));
+  assert.equal(shown.size, 200);
+  const short = /^000000\x01{194}…[\da-f]{8}$/;
+  for (const told of [update.split("\ndata: ")[1]!, (await stage.get("status.json")).text]) {
+    const { services, workers } = JSON.parse(told);
+    assert.equal(services.length, 1);
+    assert.match(services[0].name, short);
+    assert.equal(workers[0].service, services[0].name);
+  }
+});
+
 Deno.test("`GET /` is a page that needs nothing else, and may fetch nothing else", async () => {
   await using stage = new HttpStage();
   const { status, text, headers } = await stage.get("");

@@ -279,6 +279,8 @@ function connect() {
   source?.close();
   const own = source = new EventSource("events");
   heardAt = performance.now();
+  // The first message may be long under way.
+  own.addEventListener("open", () => heardAt = performance.now());
   own.addEventListener("hello", (event) => {
     /** @type {Hello} */
     const hello = JSON.parse(event.data);

@@ -126,6 +126,36 @@ pageTest("the page has what is wrong first, in words", async () => {
   assert.deepEqual(errors, []);
 });
 
+pageTest("the page shows where a name is cut, and lets none turn the text around it", async () => {
+  await using stage = new HttpStage();
+  await stage.worker("x".repeat(150), (request) => request.frames);
+  await stage.worker("\u202eevil", (request) => request.frames);
+  await using visit = await Visit.to(stage.url);
+  const { page, errors } = visit;
+  await shows(page, "#events li", "evil");
+  await shows(page, "#services tbody tr", "xxx");
+  const long = await page.evaluate(`(() => {
+    const button = [...document.querySelectorAll("#services button.name")]
+      .find((it) => it.textContent.startsWith("xxx"));
+    const right = (element) => element.getBoundingClientRect().right;
+    return {
+      isCut: button.scrollWidth > button.clientWidth,
+      within: right(button) <= right(button.parentElement),
+      textOverflow: getComputedStyle(button).textOverflow,
+    };
+  })()`);
+  assert.deepEqual(long, { isCut: true, within: true, textOverflow: "ellipsis" });
+  const [name, after] = await page.evaluate(`(() => {
+    const code = [...document.querySelectorAll("#events code")]
+      .find((it) => it.textContent.includes("evil"));
+    const range = document.createRange();
+    range.selectNode(code.nextSibling);
+    return [code, range].map((it) => it.getBoundingClientRect().left);
+  })()`) as [number, number];
+  assert.ok(name < after, "what comes after the name stands after it");
+  assert.deepEqual(errors, []);
+});
+
 pageTest("the page is searched and sorted from the keyboard", async () => {
   await using stage = new HttpStage();
   for (const name of ["alpha", "beta", "<b>gamma</b>"]) {

@@ -10,6 +10,7 @@
 
 import {
   type Context,
+  context,
   propagation,
   ProxyTracerProvider,
   ROOT_CONTEXT,
@@ -34,15 +35,30 @@ export function activeTracer(): Tracer | undefined {
 }
 
 /** The headers in which the context of a span crosses to others. */
-export function carrierOf(context: Context): Record<string, string> {
+export function carrierOf(own: Context): Record<string, string> {
   const carrier: Record<string, string> = {};
-  propagation.inject(context, carrier);
+  propagation.inject(own, carrier);
   return carrier;
 }
 
 /** The context that came in headers; that of nothing if none did. */
 export function contextIn(headers: Readonly<Record<string, string>>): Context {
   return propagation.extract(ROOT_CONTEXT, headers);
+}
+
+/**
+ * What something is a part of that was asked for with headers: what is traced here already, as where
+ * a server makes spans, or else what the headers say.
+ *
+ * @returns `undefined` if it is part of nothing.
+ */
+export function callerIn(headers: Readonly<Record<string, string>>): Context | undefined {
+  return [context.active(), contextIn(headers)].find((it) => trace.getSpan(it) !== undefined);
+}
+
+/** Does something as a part of that, so that spans that are made by it belong to it. */
+export function doWithin<T>(caller: Context | undefined, does: () => T): T {
+  return caller === undefined ? does() : context.with(caller, does);
 }
 
 /** A time of `performance.now()` as spans have it. */

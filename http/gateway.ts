@@ -14,6 +14,7 @@ import {
   TimeoutError,
 } from "../client.ts";
 import { DURATION_FORMS, parseDuration } from "../durations.ts";
+import { activeTracer, callerIn, doWithin } from "../traces.ts";
 import { ContentError, contentType, framesOf, respondFrames } from "./frames.ts";
 import { Origins } from "./origins.ts";
 import { bytesOf, eventOf, streamParts } from "./parts.ts";
@@ -78,6 +79,8 @@ export class Gateway {
   readonly #calls = new Set<AbortController>();
   /** Why there are no more. */
   #over: StateError | undefined;
+  /** Whether the client makes spans: that is decided when it is made, with the first call. */
+  #traces: boolean | undefined;
 
   /**
    * @param access See {@linkcode GatewayAccess}.
@@ -154,13 +157,25 @@ export class Gateway {
     return await this.#call(request, name, headers);
   }
 
+  /** Sends a request. Gives the parts of its reply, of which it has asked for the first. */
   #ask(
+    request: Request,
     service: Uint8Array,
     frames: readonly Uint8Array[],
     options: RequestOptions,
-  ): ReturnType<Client["stream"]> {
+  ) {
+    const client = this.#client();
+    this.#traces ??= activeTracer() !== undefined;
+    const headers = forwarded(request);
+    const caller = this.#traces ? callerIn(headers) : undefined;
+    // The client's own span is what the worker's is within.
+    if (caller !== undefined) delete headers.traceparent;
     try {
-      return this.#client().stream(service, frames, options);
+      const parts = client.stream(service, frames, {
+        ...options,
+        headers: this.#hasHeaders && Object.keys(headers).length > 0 ? headers : undefined,
+      });
+      return { parts, first: doWithin(caller, () => parts.next()) };
     } catch (error) {
       // With headers, and what many frames count for, it may be more than the broker takes.
       if (error instanceof RangeError) throw new ContentError(413, error.message);
@@ -205,15 +220,14 @@ export class Gateway {
       const timeout = timeoutOf(request) ?? this.#timeout, until = performance.now() + timeout;
       const frames = await this.#read(request, timeout, call);
       const left = Math.max(1, Math.ceil(until - performance.now()));
-      const parts = this.#ask(service, frames, {
+      const asked = this.#ask(request, service, frames, {
         timeout: left,
         deadline: left,
         noWait: true,
         signal: call.signal,
-        headers: this.#hasHeaders ? forwarded(request) : undefined,
       });
       // The status stands before the rest: what comes first decides on it.
-      const { value: first } = await parts.next();
+      const { parts } = asked, { value: first } = await asked.first;
       const type = first!.headers["content-type"];
       const asEvents = wantsEvents(request);
       if (first!.type === "final" && !asEvents) {
@@ -276,12 +290,11 @@ function timeoutOf({ headers }: Request): number | undefined {
   );
 }
 
-function forwarded({ headers }: Request): Record<string, string> | undefined {
-  const found = FORWARDED.flatMap((name) => {
+function forwarded({ headers }: Request): Record<string, string> {
+  return Object.fromEntries(FORWARDED.flatMap((name) => {
     const value = headers.get(name);
     return value === null ? [] : [[name, value] as const];
-  });
-  return found.length === 0 ? undefined : Object.fromEntries(found);
+  }));
 }
 
 /** What an error says to the caller, with the code that HTTP has for it. */

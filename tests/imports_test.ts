@@ -18,7 +18,7 @@ const ONLY: [modules: RegExp, from: RegExp, why: string][] = [
   [/^errors\.ts$/, /^$/, "errors stand by themselves"],
   [
     /^http\//,
-    /^(http\/.*|(broker|client|errors|durations)\.ts|deno\.json|uplot\/.*|@logtape\/logtape|@opentelemetry\/.*|@remix-run\/.*)$/,
+    /^(http\/.*|(broker|client|errors|durations|options|traces)\.ts|deno\.json|uplot\/.*|@logtape\/logtape|@opentelemetry\/.*|@remix-run\/.*)$/,
     "http/ sees a broker as any program does that embeds one",
   ],
   [

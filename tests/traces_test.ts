@@ -54,9 +54,12 @@ class Receiver implements AsyncDisposable {
 }
 
 /** Runs a program with Deno's OpenTelemetry on; what it exports comes to a server that is here. */
-async function traced(text: string): Promise<{ spans: Span[]; stdout: string }> {
+async function traced(
+  text: string,
+  flags?: string[],
+): Promise<{ spans: Span[]; stdout: string }> {
   await using receiver = new Receiver();
-  const { code, stdout, stderr } = await run(text, { env: receiver.env });
+  const { code, stdout, stderr } = await run(text, { env: receiver.env, flags });
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
   return { spans: receiver.spans, stdout: stdout.trim() };
 }
@@ -297,4 +300,51 @@ Deno.test("headers that a caller gives come before those of the trace", async ()
   `);
   assert.equal(the(spans, "route echo").parentSpanId, "b7ad6b7169203331");
   assert.equal(the(spans, "handle echo").traceId, "0af7651916cd43dd8448eb211c80319c");
+});
+
+Deno.test("a call over HTTP is part of the caller's trace, whoever serves HTTP", async () => {
+  const { spans, stdout } = await traced(
+    `${SETTING}
+    import { BrokerHttp } from "${new URL("http/server.ts", ROOT)}";
+    await using http = new BrokerHttp(broker, { gateway: true });
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    worker.serve((request) => JSON.stringify(request.headers));
+    const headers = {
+      traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+      tracestate: "mine=too",
+    };
+    const init = { method: "POST", headers, body: new Uint8Array(1) };
+    const response = await http.handle(new Request("http://localhost/services/echo", init));
+    console.log(await response.text());
+
+    // By a connection that is not traced itself.
+    const { hostname, port } = new URL(http.listen());
+    await using connection = await Deno.connect({ hostname, port: Number(port) });
+    await connection.write(new TextEncoder().encode(
+      "POST /services/echo HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: 0\\r\\n" +
+        "Connection: close\\r\\n" +
+        Object.entries(headers).map((entry) => entry.join(": ") + "\\r\\n").join("") + "\\r\\n",
+    ));
+    const answer = await new Response(connection.readable).text();
+    console.log(answer.slice(answer.indexOf("{")).trim());
+  `,
+    ["--allow-ffi", "--allow-net=127.0.0.1"],
+  );
+  const told = stdout.split("\n").map((line) => JSON.parse(line));
+  const dispatches = spans.filter(({ name }) => name === "dispatch echo");
+  assert.deepEqual(
+    told.map(({ traceparent, tracestate }) => [traceparent.split("-").slice(1, 3), tracestate]),
+    dispatches.map(({ traceId, spanId }) => [[traceId, spanId], "mine=too"]),
+  );
+  for (const { traceId } of spans) assert.equal(traceId, "0af7651916cd43dd8448eb211c80319c");
+  const requests = spans.filter(({ name }) => name === "request echo");
+  const routes = spans.filter(({ name }) => name === "route echo");
+  assert.deepEqual(
+    routes.map(({ parentSpanId }) => parentSpanId),
+    requests.map(({ spanId }) => spanId),
+  );
+  const [direct, served] = requests.map(({ parentSpanId }) => parentSpanId);
+  assert.equal(direct, "b7ad6b7169203331");
+  // That of Deno's server is between.
+  assert.notEqual(served, "b7ad6b7169203331");
 });

@@ -26,6 +26,7 @@ import {
   type ResolvedClientOptions,
   resolveRequestOptions,
   serviceName,
+  sizeOf,
 } from "./options.ts";
 import type { Exchange, Transport } from "./pool.ts";
 import { Reply, type ReplyPart } from "./reply.ts";
@@ -376,11 +377,15 @@ export class Call implements Linked<Call>, Receiver, Waiter {
     signal.addEventListener("abort", this.#onAbort);
   }
 
-  /** The request goes with the context of its span, unless the caller has given it another. */
+  /**
+   * The request goes with the context of its span, unless the caller has given it another, or it
+   * would be more than the broker takes.
+   */
   #beginTrace(traces: ClientTraces): void {
-    const { service, options } = this.#request;
+    const { service, body, options } = this.#request;
     this.#trace = traces.begin(new TextDecoder().decode(service));
     const headers = headerFrame({ ...this.#trace.headers, ...options.headers });
+    if (sizeOf(body, headers) > this.#calls.options.maxMessageSize) return;
     this.#request = { ...this.#request, headers };
   }
 

@@ -584,14 +584,19 @@ export function bodyFrames(
   most: number = Infinity,
   headers?: Uint8Array,
 ): Uint8Array[] {
-  const all = framesIn(body);
-  let size = Math.max(0, all.length - FREE_FRAMES) * FRAME_COST + (headers?.length ?? 0);
-  for (const { length } of all) size += length;
+  const all = framesIn(body), size = sizeOf(all, headers);
   if (size <= most) return all;
   // Who sends a broker more than it takes may lose the connection, with all that is in flight on it.
   throw new RangeError(
     `The body has ${size} bytes, and at most ${most} are sent (maxMessageSize)`,
   );
+}
+
+/** How many bytes the frames of a body count for, with headers. */
+export function sizeOf(body: readonly Uint8Array[], headers: Uint8Array | undefined): number {
+  let size = Math.max(0, body.length - FREE_FRAMES) * FRAME_COST + (headers?.length ?? 0);
+  for (const { length } of body) size += length;
+  return size;
 }
 
 function framesIn(body: Body | undefined): Uint8Array[] {

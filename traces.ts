@@ -61,9 +61,16 @@ export function doWithin<T>(caller: Context | undefined, does: () => T): T {
   return caller === undefined ? does() : context.with(caller, does);
 }
 
+/** By how much the clock may be off, in ms, before it is held for set, or the machine for suspended. */
+const STEP = 50;
+/** When `performance.now()` was 0, by the clock as it is set now. */
+let origin = performance.timeOrigin;
+
 /** A time of `performance.now()` as spans have it. */
 export function timestamp(milliseconds: number): number {
-  return performance.timeOrigin + milliseconds;
+  const now = Date.now() - performance.now();
+  if (Math.abs(now - origin) > STEP) origin = now;
+  return origin + milliseconds;
 }
 
 /** Says that what a span is about has failed. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { timestamp } from "../traces.ts";
 import { run as runProgram, start } from "./cli.ts";
 import { ROOT, run } from "./program.ts";
 
@@ -347,4 +348,44 @@ Deno.test("a call over HTTP is part of the caller's trace, whoever serves HTTP",
   assert.equal(direct, "b7ad6b7169203331");
   // That of Deno's server is between.
   assert.notEqual(served, "b7ad6b7169203331");
+});
+
+Deno.test("a request that leaves no room for the headers of its trace goes without", async () => {
+  const { spans, stdout } = await traced(`
+    import { Broker, Client, Worker } from "${new URL("mod.ts", ROOT)}";
+    const maxMessageSize = 1_000;
+    await using broker = new Broker({ bind: "tcp://127.0.0.1:*", maxMessageSize });
+    const [endpoint] = broker.bind();
+    broker.run();
+    await using client = new Client({ broker: endpoint, timeout: 20_000, maxMessageSize });
+    await using worker = new Worker({ broker: endpoint, service: "echo" });
+    worker.serve((request) => JSON.stringify([request.bytes().length, request.headers.mine]));
+    const ask = async (size, options) => {
+      console.log((await client.request("echo", new Uint8Array(size), options)).text());
+    };
+    await ask(900);
+    await ask(1_000);
+    await ask(980, { headers: { mine: "too" } });
+  `);
+  assert.deepEqual(stdout.split("\n"), ["[900,null]", "[1000,null]", '[980,"too"]']);
+  const requests = spans.filter(({ name }) => name === "request echo");
+  assert.deepEqual(requests.map(({ status }) => status.code), [0, 0, 0]);
+  const routes = spans.filter(({ name }) => name === "route echo");
+  assert.deepEqual(
+    routes.map(({ parentSpanId }) => parentSpanId),
+    [requests[0]!.spanId, "", ""],
+  );
+});
+
+Deno.test("`timestamp` goes by the clock as it is set now", () => {
+  const { now } = Date;
+  try {
+    for (const step of [0, 3_600_000, -3_600_000]) {
+      Date.now = () => now() + step;
+      const off = timestamp(performance.now()) - Date.now();
+      assert.ok(Math.abs(off) < 1_000, `off by ${off} ms after a step to ${step}`);
+    }
+  } finally {
+    Date.now = now;
+  }
 });

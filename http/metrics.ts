@@ -17,6 +17,7 @@ export class Metrics {
   readonly #lag: LagMeter;
   readonly #gateway: Gateway | undefined;
   readonly #totals = new ServiceTotals();
+  #writing: Promise<string> | undefined;
 
   /**
    * @param broker The broker.
@@ -29,8 +30,15 @@ export class Metrics {
     this.#gateway = gateway;
   }
 
-  /** The text of all metrics as they are when this is called. */
+  /**
+   * The text of all metrics as they are when this is called. Those who ask while it is written
+   * share it.
+   */
   write(): Promise<string> {
+    return this.#writing ??= this.#write().finally(() => this.#writing = undefined);
+  }
+
+  #write(): Promise<string> {
     const out = new Exposition();
     const stats = this.#broker.stats();
     this.#ofBroker(out, stats);

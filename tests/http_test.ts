@@ -74,6 +74,25 @@ Deno.test("`GET /metrics` tells what waits, and what is malformed by kind", asyn
   assert.equal(metrics.get('majortomo_commands_received_total{command="request"}'), 1);
 });
 
+Deno.test("`GET /metrics` is written once for all who ask at once", async () => {
+  await using stage = new HttpStage();
+  const { broker } = stage;
+  let looks = 0;
+  const stats = broker.stats.bind(broker);
+  broker.stats = () => {
+    looks++;
+    return stats();
+  };
+  const ask = async () => (await stage.http.handle(new Request(`${stage.url}metrics`))).text();
+  const [first, ...others] = await Promise.all(Array.from({ length: 20 }, ask));
+  // The page's feed may have looked, too.
+  assert.ok(looks <= 3, `looked ${looks} times`);
+  for (const other of others) assert.equal(other, first);
+  const before = looks;
+  await ask();
+  assert.ok(looks > before, "it is written anew for who asks later");
+});
+
 /** Debian's program that judges metrics, if it is installed. */
 const promtool = isInstalled("promtool");
 

@@ -180,22 +180,32 @@ export class BrokerHttp implements AsyncDisposable {
   listen(): string {
     if (this.#closing !== undefined) throw new StateError(CLOSED);
     if (this.#server !== undefined) throw new StateError("The HTTP side listens already");
-    const [hostname, port] = [this.#hostname, this.#port];
-    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-    // Asked first, since at a terminal Deno would prompt for the permission.
-    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+    const port = this.#port, address = this.#address(port);
+    if (!this.#mayListen(port)) {
       throw new MdpError(
-        `Listening on "http://${host}" needs the permission --allow-net: run deno with ` +
-          `--allow-net=${host}`,
+        `Listening on "http://${address}" needs the permission --allow-net: run deno with ` +
+          `--allow-net=${address}`,
       );
     }
     try {
       this.#serve(port);
     } catch (error) {
       const { message } = error as Error;
-      throw new MdpError(`Cannot listen on "http://${host}": ${message}`, { cause: error });
+      throw new MdpError(`Cannot listen on "http://${address}": ${message}`, { cause: error });
     }
-    return `http://${host.slice(0, host.lastIndexOf(":"))}:${this.#server!.addr.port}/`;
+    return `http://${this.#address(this.#server!.addr.port)}/`;
+  }
+
+  /** Host and port, as a URL has them. */
+  #address(port: number): string {
+    const hostname = this.#hostname;
+    return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  }
+
+  /** Whether it is permitted. Asked before, as at a terminal Deno would prompt, and all wait. */
+  #mayListen(port: number): boolean {
+    const host = this.#address(port);
+    return Deno.permissions.querySync({ name: "net", host }).state === "granted";
   }
 
   #serve(port: number): void {
@@ -206,18 +216,35 @@ export class BrokerHttp implements AsyncDisposable {
     server.finished.catch((error: Error) => this.#serveAgain(server.addr.port, error));
   }
 
-  #serveAgain(port: number, { message }: Error): void {
+  #serveAgain(port: number, error: Error): void {
     if (this.#closing !== undefined) return;
+    clearTimeout(this.#retry);
+    const reason = reasonOf(error);
+    // Where only port 0 is permitted it is another free one from now on.
+    const next = [port, this.#port].find((it) => this.#mayListen(it));
+    if (next === undefined) {
+      return logger.error(
+        "Cannot take connections by HTTP at port {port}: {reason}. It is not tried again, as " +
+          "--allow-net does not permit it",
+        { port, reason },
+      );
+    }
     logger.error("Cannot take connections by HTTP at port {port}: {reason}. It is tried again", {
       port,
-      reason: message,
+      reason,
     });
     this.#retry = setTimeout(() => {
       try {
-        this.#serve(port);
+        this.#serve(next);
       } catch (error) {
-        this.#serveAgain(port, error as Error);
+        return this.#serveAgain(port, error as Error);
       }
+      const url = `http://${this.#address(this.#server!.addr.port)}/`;
+      // What is still in want of descriptors fails before.
+      this.#retry = setTimeout(
+        () => logger.warn("Takes connections by HTTP again, on {url}", { url }),
+        PAUSE,
+      );
     }, PAUSE);
   }
 
@@ -310,6 +337,14 @@ function distance(endpoint: string): number {
 /** Where to connect to what listens at all addresses. */
 function reachable(endpoint: string): string {
   return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+}
+
+/** Why no connection can be taken, in words. */
+function reasonOf({ message }: Error): string {
+  if (/\(os error 24\)/.test(message)) {
+    return "the process may have no more open files (EMFILE), see ulimit -n";
+  }
+  return message.replace(/^Error: /, "");
 }
 
 function onError(error: unknown): Response {

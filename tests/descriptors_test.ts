@@ -54,42 +54,48 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "the broker outlives that it can take no more connections by HTTP, and takes some again",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    const limited = 'ulimit -n 160; exec "$0" "$@"';
-    await using program = new Program("sh", [
-      ...["-c", limited, Deno.execPath(), "run", "--quiet", "--no-prompt"],
-      ...["--allow-ffi", "--allow-net=127.0.0.1"],
-      ...["cli/broker.ts", "-b", "tcp://127.0.0.1:*", "--http", "0"],
-    ], { NO_COLOR: "1" });
-    const [, broker] = await program.stderr(/Listening on (tcp:[^"\s]+)/);
-    const [, url, port] = await program.stderr(/Listening on (http:\/\/127\.0\.0\.1:(\d+)\/)/);
-    await using client = new Client({ broker: broker!, dialect: "multiplexed", timeout: 20_000 });
-    for (const end = performance.now() + SETTLED; performance.now() < end;) {
-      await client.request("mmi.ping");
-    }
-    const crowd: Deno.Conn[] = [];
-    for (let i = 0; i < 160; i++) {
-      const address = { hostname: "127.0.0.1", port: Number(port) };
-      const connection = await Deno.connect(address).catch(() => undefined);
-      // It does not listen any more.
-      if (connection === undefined) break;
-      crowd.push(connection);
-      await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\n")).catch(() => {});
-    }
-    await program.stderr(/Cannot take connections by HTTP at port \d+: .*It is tried again/);
-    assert.match((await client.request("mmi.ping")).text(), /"version"/);
-    for (const connection of crowd) connection.close();
-    for (const end = performance.now() + 20_000;;) {
-      const response = await fetch(`${url}readyz`).catch(() => undefined);
-      await response?.body?.cancel();
-      if (response?.status === 200) break;
-      assert.ok(performance.now() < end, "it does not listen again");
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    program.kill("SIGTERM");
-    assert.equal((await program.ended()).code, 0);
-  },
-});
+for (const permission of ["--allow-net=127.0.0.1", "--allow-net=127.0.0.1:0"]) {
+  Deno.test({
+    name:
+      "the broker outlives that it can take no more connections by HTTP, and takes some again " +
+      `with ${permission}`,
+    ignore: Deno.build.os === "windows",
+    async fn() {
+      const limited = 'ulimit -n 160; exec "$0" "$@"';
+      await using program = new Program("sh", [
+        ...["-c", limited, Deno.execPath(), "run", "--quiet", "--no-prompt"],
+        ...["--allow-ffi", permission],
+        ...["cli/broker.ts", "-b", "tcp://127.0.0.1:*", "--http", "0"],
+      ], { NO_COLOR: "1" });
+      const [, broker] = await program.stderr(/Listening on (tcp:[^"\s]+)/);
+      const [, , port] = await program.stderr(/Listening on (http:\/\/127\.0\.0\.1:(\d+)\/)/);
+      await using client = new Client({ broker: broker!, dialect: "multiplexed", timeout: 20_000 });
+      for (const end = performance.now() + SETTLED; performance.now() < end;) {
+        await client.request("mmi.ping");
+      }
+      const crowd: Deno.Conn[] = [];
+      for (let i = 0; i < 160; i++) {
+        const address = { hostname: "127.0.0.1", port: Number(port) };
+        const connection = await Deno.connect(address).catch(() => undefined);
+        // It does not listen any more.
+        if (connection === undefined) break;
+        crowd.push(connection);
+        await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\n")).catch(() => {});
+      }
+      await program.stderr(
+        /Cannot take connections by HTTP at port \d+: the process .* \(EMFILE\), see ulimit -n\. It is tried again/,
+      );
+      assert.match((await client.request("mmi.ping")).text(), /"version"/);
+      for (const connection of crowd) connection.close();
+      // At the same port, if it may.
+      const again = /Takes connections by HTTP again, on (http:\/\/127\.0\.0\.1:(\d+)\/)/;
+      const [, url, now] = await program.stderr(again);
+      if (!permission.endsWith(":0")) assert.equal(now, port);
+      const response = await fetch(`${url}readyz`);
+      await response.body?.cancel();
+      assert.equal(response.status, 200);
+      program.kill("SIGTERM");
+      assert.equal((await program.ended()).code, 0);
+    },
+  });
+}

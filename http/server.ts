@@ -21,6 +21,7 @@ import { getLogger } from "@logtape/logtape";
 import type { Broker } from "../broker.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { MdpError, StateError } from "../errors.ts";
+import { checkOptions } from "../options.ts";
 import { VERSION } from "./build.ts";
 import { PROMETHEUS_TEXT } from "./exposition.ts";
 import { Feed } from "./feed.ts";
@@ -36,8 +37,9 @@ export type { GatewayOptions } from "./gateway.ts";
 /** Options of {@linkcode BrokerHttp}. */
 export interface HttpOptions {
   /**
-   * The address to listen at: `"0.0.0.0"` and `"::"` are all of the machine's. There is no
-   * authentication: who reaches it sees all, and with the gateway may call all services.
+   * The address to listen at, in brackets or not if it is one of IPv6: `"0.0.0.0"` and `"::"` are all
+   * of the machine's. There is no authentication: who reaches it sees all, and with the gateway may
+   * call all services.
    * @default {"127.0.0.1"}
    */
   hostname?: string;
@@ -126,14 +128,21 @@ export class BrokerHttp implements AsyncDisposable {
    *
    * @param broker The broker, which may be bound and run before or after.
    * @param options See {@linkcode HttpOptions}.
-   * @throws {TypeError} If an option has the wrong type, {@linkcode RangeError} if it is out of
-   * range.
+   * @throws {TypeError} If the broker is none, or an option has the wrong type,
+   * {@linkcode RangeError} if it is out of range.
    */
   constructor(broker: Broker, options: HttpOptions = {}) {
-    const { hostname = "127.0.0.1", port = 0, gateway = false, client = {} } = options;
-    if (typeof hostname !== "string") {
-      throw new TypeError(`hostname must be a string, got ${hostname}`);
+    if (typeof broker?.stats !== "function") {
+      throw new TypeError(`broker must be a Broker, got ${Deno.inspect(broker, { depth: 0 })}`);
     }
+    checkOptions("The options of the HTTP side", options);
+    const { port = 0, gateway = false, client = {} } = options;
+    if (typeof options.hostname !== "string" && options.hostname !== undefined) {
+      throw new TypeError(`hostname must be a string, got ${options.hostname}`);
+    }
+    // In brackets it is as in a URL.
+    const hostname = (options.hostname ?? "127.0.0.1").replace(/^\[(.*)\]$/, "$1");
+    if (hostname === "") throw new TypeError("hostname must not be empty");
     if (typeof port !== "number") throw new TypeError(`port must be a number, got ${port}`);
     if (!Number.isInteger(port) || port < 0 || port > 65_535) {
       throw new RangeError(`port must be a whole number from 0 to 65535, got ${port}`);
@@ -141,6 +150,7 @@ export class BrokerHttp implements AsyncDisposable {
     if (typeof gateway !== "boolean" && (typeof gateway !== "object" || gateway === null)) {
       throw new TypeError(`gateway must be true, false or options, got ${gateway}`);
     }
+    if (typeof gateway === "object") checkOptions("The gateway's options", gateway);
     if (typeof client !== "object" || client === null || Array.isArray(client)) {
       throw new TypeError(`client must be options, got ${Deno.inspect(client)}`);
     }

@@ -352,6 +352,31 @@ Deno.test("`BrokerHttp` ends at once when it is closed, whoever looks on", async
   assert.throws(() => http.listen(), StateError);
 });
 
+/** Some containers have no IPv6. */
+const IPV6 = (() => {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+Deno.test({
+  name: "`listen` takes an address of IPv6 with brackets and without",
+  ignore: !IPV6,
+  async fn() {
+    await using broker = new Broker();
+    for (const hostname of ["::1", "[::1]"]) {
+      await using http = new BrokerHttp(broker, { hostname });
+      const url = http.listen();
+      assert.match(url, /^http:\/\/\[::1\]:\d+\/$/);
+      const response = await fetch(`${url}healthz`);
+      assert.deepEqual(await response.json(), { status: "not bound" });
+    }
+  },
+});
+
 Deno.test("`listen` says where it cannot", async () => {
   await using stage = new HttpStage();
   const { port } = new URL(stage.url);
@@ -373,12 +398,29 @@ Deno.test("`BrokerHttp` refuses wrong options", () => {
     [{ gateway: { timeout: 0 } }, "RangeError", /^timeout must be .*, got 0$/],
     [{ gateway: { maxContentSize: "1" } }, "TypeError", /^maxContentSize must be a number/],
     [{ gateway: { origins: ["example.org"] } }, "TypeError", /^An origin is .*"example.org"$/],
+    [{ hostname: "" }, "TypeError", /^hostname must not be empty$/],
+    [{ hostname: "[]" }, "TypeError", /^hostname must not be empty$/],
     [{ gateway: 1 }, "TypeError", /^gateway must be/],
+    [{ gateway: null }, "TypeError", /^gateway must be true, false or options, got null$/],
+    [{ gateway: [] }, "TypeError", /^The gateway's options are an object, got \[\]$/],
+    [{ gateway: new Map() }, "TypeError", /^The gateway's options are an object, got Map/],
     [{ gateway: { origins: "https://a.b" } }, "TypeError", /^origins must be a list, got "https/],
     [{ client: "tcp://127.0.0.1:1" }, "TypeError", /^client must be options, got "tcp:/],
     [{ client: { timeout: "x" } }, "TypeError", /^timeout is a number of milliseconds, got "x"$/],
   ];
   for (const [options, name, message] of wrong) {
     assert.throws(() => new BrokerHttp(broker, options as never), { name, message });
+  }
+  for (const options of [5, "x", [], new Map(), null]) {
+    assert.throws(() => new BrokerHttp(broker, options as never), {
+      name: "TypeError",
+      message: /^The options of the HTTP side are an object, got /,
+    });
+  }
+  for (const none of [undefined, null, {}, "tcp://127.0.0.1:5555"]) {
+    assert.throws(() => new BrokerHttp(none as never), {
+      name: "TypeError",
+      message: /^broker must be a Broker, got /,
+    });
   }
 });

@@ -14,9 +14,10 @@ const LONGEST = 200;
 /** Whose figures are all that belong to no service that is told apart. */
 export const OTHER = "other";
 
+/** What is shown of each as a series that only grows. */
 const COUNTERS = [
   "accepted",
-  "answered",
+  "succeeded",
   "errors",
   "expired",
   "dropped",
@@ -27,17 +28,21 @@ const COUNTERS = [
 ] as const;
 const GAUGES = ["workers", "waiting", "credit", "inFlight", "queued", "queuedBytes"] as const;
 
+/** `succeeded` are those answered without an error. */
 type Counts = Record<typeof COUNTERS[number], number>;
 
 /**
- * Divides what the broker has counted among the services that are told apart and the rest: their
- * sum is what it has counted in all, and none of them ever shrinks but by starting anew.
+ * Divides what the broker has counted among the services that are told apart and the rest. By what
+ * the series grow from one look to the next they add up to what it has counted in all: a service's
+ * begin with 0 when it comes, and again when it comes back, and those of `other` never shrink.
  */
 export class ServiceTotals {
   /** The services told apart, as they were last seen. */
-  #seen = new Map<string, ServiceStats>();
-  /** What those have counted that are told apart no longer, as far as it was seen. */
+  #seen = new Map<string, Counts>();
+  /** What series have shown that have ended, or begun anew. */
   readonly #gone: Counts = noCounts();
+  /** What `other` has shown last. */
+  #shown: Counts = noCounts();
 
   /**
    * Takes the figures of now.
@@ -48,43 +53,56 @@ export class ServiceTotals {
    */
   divide(stats: BrokerStats, services: readonly ServiceStats[]): ServiceStats[] {
     const before = this.#seen;
-    this.#seen = new Map();
+    const seen = new Map<string, ServiceStats>();
     const rest: ServiceStats[] = [];
     const newcomers: ServiceStats[] = [];
     for (const service of services) {
       const { name } = service;
       // Names that only show the same, of bytes that are not, would be one series.
-      if (name === OTHER || name.length > LONGEST || this.#seen.has(name)) rest.push(service);
-      else if (before.has(name)) this.#seen.set(name, service);
+      if (name === OTHER || name.length > LONGEST || seen.has(name)) rest.push(service);
+      else if (before.has(name)) seen.set(name, service);
       else newcomers.push(service);
     }
     for (const service of newcomers) {
-      if (this.#seen.size < MOST && !this.#seen.has(service.name)) {
-        this.#seen.set(service.name, service);
-      } else rest.push(service);
+      if (seen.size < MOST && !seen.has(service.name)) seen.set(service.name, service);
+      else rest.push(service);
     }
+    this.#seen = new Map(Array.from(seen, ([name, service]) => [name, countsOf(service)]));
     for (const [name, last] of before) {
       const now = this.#seen.get(name);
-      // Counts that begin anew are another service's of that name: the broker forgot the first.
-      if (now === undefined || now.accepted < last.accepted || now.refused < last.refused) {
-        for (const counter of COUNTERS) this.#gone[counter] += last[counter];
+      for (const counter of COUNTERS) {
+        // The service may be another of that name, as the broker forgot the first, and have counted
+        // more of this by now: then nobody sees that its series has begun anew.
+        if (now === undefined || now[counter] < last[counter]) this.#gone[counter] += last[counter];
       }
     }
-    return [...this.#seen.values(), this.#other(stats, rest)];
+    const apart = [...seen.values()];
+    return [...apart, this.#other(stats, rest, apart[0])];
   }
 
-  #other(stats: BrokerStats, rest: readonly ServiceStats[]): ServiceStats {
+  #other(
+    stats: BrokerStats,
+    rest: readonly ServiceStats[],
+    any: ServiceStats | undefined,
+  ): ServiceStats {
     const counts = totals(stats);
-    for (const service of [this.#gone, ...this.#seen.values()]) {
-      for (const counter of COUNTERS) counts[counter] -= service[counter];
+    for (const counter of COUNTERS) {
+      counts[counter] -= this.#gone[counter];
+      for (const service of this.#seen.values()) counts[counter] -= service[counter];
+      // One of the rest that is told apart from now on leaves here what it has counted before.
+      const missing = Math.max(0, this.#shown[counter] - counts[counter]);
+      counts[counter] += missing;
+      this.#gone[counter] -= missing;
     }
+    this.#shown = counts;
     const gauges = Object.fromEntries(
       GAUGES.map((gauge) => [gauge, rest.reduce((sum, service) => sum + service[gauge], 0)]),
     ) as Record<typeof GAUGES[number], number>;
-    const [any] = this.#seen.values();
+    const { succeeded, ...others } = counts;
     return {
       name: OTHER,
-      ...counts,
+      ...others,
+      answered: succeeded + counts.errors,
       ...gauges,
       wait: sum(rest.map(({ wait }) => wait), any?.wait.bounds),
       serviceTime: sum(rest.map(({ serviceTime }) => serviceTime), any?.serviceTime.bounds),
@@ -127,12 +145,16 @@ export function lostWorkers({ workers: { left } }: Pick<BrokerStats, "workers">)
   return left.gone + left.silent + left.violation + left.full;
 }
 
+function countsOf(service: ServiceStats): Counts {
+  return { ...service, succeeded: service.answered - service.errors };
+}
+
 function totals({ dropped, refused, ...stats }: BrokerStats): Counts {
   const all = (counts: Record<string, number>) =>
     Object.values(counts).reduce((sum, count) => sum + count, 0);
   return {
     accepted: stats.accepted,
-    answered: stats.answered,
+    succeeded: stats.answered - stats.errors,
     errors: stats.errors,
     expired: stats.expired,
     dropped: all(dropped),

@@ -169,6 +169,81 @@ Deno.test("`ServiceTotals` adds up to what the broker counted, whoever is forgot
   assert.deepEqual(divide(15), { other: 2 });
 });
 
+/** What the counters of services show, by the names of their series without the service's. */
+const SHOWN: Record<string, (service: ServiceStats) => number> = {
+  answered: ({ answered, errors }) => answered - errors,
+  error: ({ errors }) => errors,
+  expired: ({ expired }) => expired,
+  accepted: ({ accepted }) => accepted,
+};
+
+/** How much all series of each counter grow together, as Prometheus reckons it, from scrape to scrape. */
+class Increases {
+  readonly sums: Record<string, number> = {};
+  #last = new Map<string, ServiceStats>();
+
+  take(services: readonly ServiceStats[]): void {
+    for (const service of services) {
+      for (const [counter, of] of Object.entries(SHOWN)) {
+        const last = this.#last.get(service.name), now = of(service);
+        const before = last === undefined ? 0 : of(last);
+        // What has shrunk has begun with 0 again.
+        const grown = now < before ? now : now - before;
+        this.sums[counter] = (this.sums[counter] ?? 0) + grown;
+        if (service.name === "other") assert.ok(now >= before, `${counter} of others has shrunk`);
+      }
+    }
+    this.#last = new Map(services.map((service) => [service.name, service]));
+  }
+}
+
+Deno.test("`ServiceTotals` shows increases that add up, whatever comes back between two looks", () => {
+  const totals = new ServiceTotals(), increases = new Increases();
+  const life = { accepted: 0, answered: 0, errors: 0, expired: 0 };
+  const all = { ...life };
+  let now = { ...life };
+  const count = (more: Partial<typeof life>) => {
+    for (const [name, by] of Object.entries(more) as [keyof typeof life, number][]) {
+      now[name] += by;
+      all[name] += by;
+    }
+  };
+  const begin = () => now = { ...life };
+  const look = (...others: ServiceStats[]) =>
+    increases.take(totals.divide({ ...STATS, ...all }, [service("a", now), ...others]));
+  count({ accepted: 5, answered: 5, errors: 5 });
+  look();
+  count({ accepted: 2, answered: 2, errors: 1 });
+  begin();
+  // More than before of some, less of others.
+  count({ accepted: 8, answered: 8, errors: 0 });
+  look();
+  begin();
+  count({ accepted: 20, answered: 12, errors: 12, expired: 8 });
+  look();
+  begin();
+  count({ accepted: 1, answered: 1 });
+  increases.take(totals.divide({ ...STATS, ...all }, []));
+  begin();
+  count({ accepted: 30, expired: 30 });
+  look();
+  const { answered, errors, ...same } = all;
+  assert.deepEqual(increases.sums, { ...same, answered: answered - errors, error: errors });
+});
+
+Deno.test("`ServiceTotals` has others not shrink when one of them is told apart", () => {
+  const totals = new ServiceTotals(), increases = new Increases();
+  const many = Array.from({ length: 1_002 }, (_, i) => service(`s${i}`, { accepted: 7 }));
+  const look = (services: readonly ServiceStats[]) => {
+    const divided = totals.divide({ ...STATS, accepted: 7 * 1_002 }, services);
+    increases.take(divided);
+    return accepted(divided);
+  };
+  assert.equal(look(many).other, 14);
+  const { other, s1000 } = look(many.slice(1));
+  assert.deepEqual([other, s1000], [14, 7]);
+});
+
 Deno.test("`ServiceTotals` tells 1000 services apart, which go on being told apart", () => {
   const totals = new ServiceTotals();
   const many = Array.from(

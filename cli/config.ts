@@ -198,8 +198,21 @@ const level = v.pipe(
   v.transform((name): LogLevel => LEVELS[name]),
 );
 
+/** Python's levels are numbers, too, or none: a record is logged whose number is at least that. */
+const pythonLevel = v.optional(v.pipe(
+  v.unknown(),
+  v.transform((value) => {
+    if (value === null || value === 0 || /^notset$/i.test(String(value))) return undefined;
+    if (!Number.isInteger(value)) return value;
+    return PYTHON_LEVELS.find(([number]) => (value as number) <= number)?.[1] ?? "fatal";
+  }),
+  v.optional(level),
+));
+
+const PYTHON_LEVELS = [[10, "debug"], [20, "info"], [30, "warning"], [40, "error"]] as const;
+
 /** A logger in the form of Python's logging.config; what else it may have is of no use here. */
-const pythonLogger = v.looseObject({ level: v.optional(level) }, expectedMapping);
+const pythonLogger = v.looseObject({ level: pythonLevel }, expectedMapping);
 
 const SINK = v.strictObject({
   to: v.pipe(
@@ -267,13 +280,19 @@ const SCHEMA = v.strictObject({
 
 function assemble({ logging = {}, ...settings }: v.InferOutput<typeof SCHEMA>): Config {
   const levels: Record<string, LogLevel> = {};
-  for (const [category, logger] of Object.entries(logging.loggers ?? {})) {
-    if (logger.level !== undefined) levels[category] = logger.level;
+  let { level } = logging.root ?? {};
+  for (const [name, logger] of Object.entries(logging.loggers ?? {})) {
+    if (logger.level === undefined) continue;
+    // Both names are the root's, whose own section comes first.
+    if (name === "" || name === "root") level ??= logger.level;
+    // As `python -m majortomo.broker` logs.
+    else if (name === "__main__") levels["majortomo.broker"] ??= logger.level;
+    else levels[name] = logger.level;
   }
   return {
     settings,
     logging: {
-      level: logging.level ?? logging.root?.level,
+      level: logging.level ?? level,
       format: logging.format,
       levels: { ...levels, ...logging.levels },
       sinks: logging.sinks,

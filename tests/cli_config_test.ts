@@ -132,6 +132,57 @@ logging:
   });
 });
 
+Deno.test("`parseConfig` takes the levels of loggers that Python takes", () => {
+  const root = (level: string) =>
+    parseConfig(`logging: { root: { level: ${level} } }`, "x.yaml").logging.level;
+  for (
+    const [level, expected] of [
+      ["-1", "debug"],
+      ["5", "debug"],
+      ["10", "debug"],
+      ["11", "info"],
+      ["20", "info"],
+      ["30", "warning"],
+      ["40", "error"],
+      ["41", "fatal"],
+      ["50", "fatal"],
+      ["99", "fatal"],
+      ["0", undefined],
+      ["NOTSET", undefined],
+      ["null", undefined],
+    ] as const
+  ) {
+    assert.equal(root(level), expected, level);
+  }
+  for (const level of ["1.5", "true", ".nan", "''"]) {
+    assert.throws(
+      () => root(level),
+      /^UsageError: x\.yaml:1: logging\.root\.level: Expected one of/,
+    );
+  }
+});
+
+Deno.test("`parseConfig` knows the loggers that Python has under other names", () => {
+  const loggers = (text: string) => {
+    const { level, levels } = parseConfig(`logging: { ${text} }`, "x.yaml").logging;
+    return { level, levels };
+  };
+  assert.deepEqual(loggers("loggers: { __main__: { level: 10 }, '': { level: ERROR } }"), {
+    level: "error",
+    levels: { "majortomo.broker": "debug" },
+  });
+  assert.deepEqual(
+    loggers("root: { level: INFO }, loggers: { root: { level: 40 }, x: { level: NOTSET } }"),
+    { level: "info", levels: {} },
+  );
+  for (const names of [["__main__", "majortomo.broker"], ["majortomo.broker", "__main__"]]) {
+    const each = names.map((name) => `${name}: { level: ${name === "__main__" ? 10 : 30} }`);
+    assert.deepEqual(loggers(`loggers: { ${each.join()} }`).levels, {
+      "majortomo.broker": "warning",
+    });
+  }
+});
+
 Deno.test("`parseConfig` reads where to log to", () => {
   const sinks = (text: string) =>
     parseConfig(`logging: { sinks: ${text} }`, "x.yaml").logging.sinks;

@@ -47,8 +47,12 @@ const PROGRAM: Program = {
   completion: true,
   footer: message`SECONDS are a number of seconds such as 2.5, or have their unit: 500ms, 3s, 2m, \
 1h. BYTES are a number, or have theirs: 64KiB, 10MB. A value is an argument of its own, or \
-stands behind = after a long name: -e 30, --request-expiry 30, --request-expiry=30. Each option can stand in the configuration \
-file under its long name.`,
+stands right behind a short name, or behind = after a long one: -e 30, -e30, --request-expiry 30, \
+--request-expiry=30. Each option can stand in the configuration file under its long name.`,
+  python: [
+    ...["--bind-url", "--heartbeat-interval", "--heartbeat-timeout", "--busy-worker-timeout"],
+    ...["--config", "--verbose", "--debug", "--help"],
+  ],
 };
 
 const OPTIONS = object({

@@ -10,6 +10,7 @@ import { formatMessage, type Message } from "@optique/core/message";
 import type { Parser } from "@optique/core/parser";
 import type { Usage, UsageTerm } from "@optique/core/usage";
 import manifest from "../deno.json" with { type: "json" };
+import { spellOut } from "./argparse.ts";
 import { EXIT } from "./exit_codes.ts";
 import { print, tell } from "./output.ts";
 
@@ -27,6 +28,11 @@ export interface Program {
   footer: Message;
   /** Whether `--completion SHELL` prints completions for a shell. */
   completion?: boolean;
+  /**
+   * The long options of its counterpart in Python, if it has one: then arguments may have the forms
+   * that argparse takes.
+   */
+  python?: readonly string[];
 }
 
 /**
@@ -68,7 +74,9 @@ export function parseArguments<T>(
 ): T | undefined {
   const onShow = () => undefined;
   const terminal = Deno.stdout.isTerminal();
-  return runParser<Parser<"sync", T | undefined, unknown>, undefined>(parser, program.name, args, {
+  const { python } = program;
+  const argv = python === undefined ? args : spellOut(args, parser.usage, python);
+  return runParser<Parser<"sync", T | undefined, unknown>, undefined>(parser, program.name, argv, {
     brief: program.brief,
     usageLine: program.usage,
     examples: program.examples,

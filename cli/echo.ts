@@ -66,6 +66,10 @@ const PROGRAM: Program = {
   }, ANY_OPTIONS],
   footer: message`SECONDS are a number of seconds such as 2.5, or have their unit: 500ms, 3s, 2m, \
 1h. The options -b, -n, --dialect and --debug can stand before or after the command.`,
+  python: [
+    ...["--broker_url", "--service-name", "--debug", "--help", "--delay", "--heartbeat-interval"],
+    ...["--garbage", "--repeat", "--message", "--timeout"],
+  ],
 };
 
 const COMMON = object({

@@ -274,6 +274,17 @@ ipc:///run/majortomo.sock, but got "tcp://127.0.0.1"',
   [["--log-format", "xml"], '`--log-format`: Expected one of "text" and "json", but got "xml"'],
   [["-i"], "`-i` requires `SECONDS`"],
   [["-i", "1", "-i", "2"], "`-i` cannot be used multiple times"],
+  [["--heartbeat", "1"], 'Unexpected option or argument: "--heartbeat"'],
+  [
+    ["-bind-url", "x"],
+    'Unexpected option or argument: "-bind-url". Did you mean `--bind-url`?',
+  ],
+  [["--drai", "1"], 'Unexpected option or argument: "--drai". Did you mean `--drain`?'],
+  [["-i0"], '`-i`/`--heartbeat-interval`: Expected at least 0.001 seconds, but got "0"'],
+  [
+    ["--log-format", "-i1"],
+    '`--log-format`: Expected one of "text" and "json", but got "-i1"',
+  ],
   [["--bind-uri", "x"], 'Unexpected option or argument: "--bind-uri". Did you mean `--bind-url`?'],
   [["extra"], 'Unexpected option or argument: "extra"'],
 ];
@@ -288,6 +299,31 @@ Deno.test("`broker` exits with 2 and says in a line what would be right when an 
       });
     });
   }
+});
+
+Deno.test("`broker` takes options in the forms that argparse takes", async () => {
+  for (
+    const args of [
+      ["-btcp://127.0.0.1:*", "-i1", "-t=3", "-e30", "-VD"],
+      ["--bind", "tcp://127.0.0.1:*", "--heartbeat-i", "1", "--heartbeat-t=3", "--busy", "30"],
+      // No option of Python's but one begins so, whatever ours do.
+      ["--bi=tcp://127.0.0.1:*", "--ver"],
+    ]
+  ) {
+    await using broker = start(BROKER, args);
+    await broker.stderr(/Listening on tcp:\/\/127\.0\.0\.1:[1-9]\d+$/);
+    broker.kill("SIGTERM");
+    const { code, stderr } = await broker.ended();
+    assert.equal(code, 0);
+    const isVerbose = stderr.some((line) => /\[INFO\] majortomo\.broker: Stopped/.test(line));
+    assert.equal(isVerbose, !args.includes("--busy"));
+  }
+});
+
+Deno.test("`broker` completes what is half there and would be enough of an option", async () => {
+  const { code, stdout } = await run(BROKER, ["--completion", "bash", "--ver"]);
+  assert.equal(code, 0);
+  assert.match(stdout.join("\n"), /--version/);
 });
 
 Deno.test("`broker` takes a timeout of 0.3 seconds when the interval is 0.1", async () => {

@@ -39,6 +39,22 @@ Deno.test("`echo` worker and client exchange frames through a broker, each in it
   await broker.stderr(/left service "mdp-echo": disconnect/);
 });
 
+Deno.test("`echo` takes options in the forms that argparse takes, and no value for one", async () => {
+  const { broker, endpoint } = await startBroker(["-V"]);
+  await using _ = broker;
+  const options = ["--heartbeat", "1", "--gar"];
+  await using _worker = await startWorker(endpoint, broker, options);
+  for (
+    const [args, stdout] of [
+      [["--broker", endpoint, "client", "-mhello", "-r2", "-d0"], ["olleh", "olleh"]],
+      [[`-b${endpoint}`, "client", "--mess", "-r2", "--rep=1"], ["2r-"]],
+      [["client", `--broker_u=${endpoint}`, "-m", "--rep", "-m--repeat"], ["taeper--", "per--"]],
+    ] as const
+  ) {
+    assert.deepEqual(await run(ECHO, args), { code: 0, stdout: [...stdout], stderr: [] });
+  }
+});
+
 Deno.test("`echo` worker reverses frames and their bytes when garbage is asked for", async () => {
   const { broker, endpoint } = await startBroker(["-V"]);
   await using _ = broker;
@@ -243,6 +259,7 @@ Deno.test("`echo` client ends when nobody reads its replies any more", async () 
 /** Arguments that are wrong, and what is said of them. */
 const WRONG: readonly [args: string[], line: string][] = [
   [[], "A command is missing: worker or client"],
+  [["worker", "--de", "1"], 'Unexpected option or argument: "--de". Did you mean `-d`?'],
   [["wrker"], 'Unexpected option or argument: "wrker". Did you mean `worker`?'],
   [["client"], "A message is missing: give one with --message"],
   [["client", "-m"], "`-m` requires `TEXT`"],

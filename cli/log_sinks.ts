@@ -15,6 +15,19 @@ type Writer = Pick<Deno.FsFile, "writeSync">;
 const STREAMS = new Map<string, Writer>([["stderr", Deno.stderr], ["stdout", Deno.stdout]]);
 const NEWLINE = 10;
 
+/** What became of what was written last: it outlives SIGHUP, at which files are opened anew. */
+interface Past {
+  /** How many lines have been lost and not been told of. */
+  lost: number;
+  /** Whether the last line is there in part alone. */
+  isCut: boolean;
+  /** Which file that was. */
+  file?: string;
+}
+
+/** By the name of the sink. */
+const PASTS = new Map<string, Past>();
+
 /**
  * Opens a sink. Where it cannot be written to any more, as when a disk is full, the program goes
  * on without: the lines of then are lost, and once it can be, it has one that says how many.
@@ -31,12 +44,45 @@ export function openSink(
   formatter: TextFormatter,
   complain: (record: LogRecord) => void,
 ): Sink & Partial<Disposable> {
+  const past = PASTS.get(to) ?? { lost: 0, isCut: false };
+  PASTS.set(to, past);
   const stream = STREAMS.get(to);
-  if (stream !== undefined) return sinkOf(stream, to, formatter, complain);
+  if (stream !== undefined) return sinkOf(stream, to, formatter, complain, past);
   const file = openFile(to);
-  return Object.assign(sinkOf(file, `"${to}"`, formatter, complain), {
-    [Symbol.dispose]: () => file.close(),
-  });
+  const { dev, ino } = file.statSync(), id = `${dev} ${ino}`;
+  const isCut = endsCut(to, file);
+  const sink = sinkOf(file, `"${to}"`, formatter, complain, past);
+  const begun: Sink = (record) => {
+    // Not before: whoever opens it may have to stay with what is open.
+    if (past.file !== id) Object.assign(past, { file: id, isCut });
+    sink(record);
+  };
+  return Object.assign(begun, { [Symbol.dispose]: () => file.close() });
+}
+
+/** Whether its last line has no end, as far as that may be looked at. */
+function endsCut(path: string, file: Deno.FsFile): boolean {
+  const { isFile, size } = file.statSync();
+  if (!isFile || size === 0) return false;
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
+  try {
+    using read = Deno.openSync(path);
+    read.seekSync(-1, Deno.SeekMode.End);
+    const last = new Uint8Array(1);
+    return read.readSync(last) === 1 && last[0] !== NEWLINE;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Says whether a sink is one that whoever runs the program sees.
+ *
+ * @param to As for {@linkcode openSink}.
+ * @returns Whether it is no file.
+ */
+export function isStream(to: string): boolean {
+  return STREAMS.has(to);
 }
 
 /**
@@ -46,7 +92,7 @@ export function openSink(
  * @throws {UsageError} If it is a directory, or in one that is not there: the message says so.
  */
 export function checkSink(to: string): void {
-  if (STREAMS.has(to)) return;
+  if (isStream(to)) return;
   const parent = kindOf(dirname(to));
   if (parent === "none" || parent === "file") throw unwritable(to, new Deno.errors.NotFound());
   if (kindOf(to) === "directory") throw unwritable(to, new Deno.errors.IsADirectory());
@@ -67,28 +113,29 @@ function sinkOf(
   name: string,
   formatter: TextFormatter,
   complain: (record: LogRecord) => void,
+  past: Past,
 ): Sink {
   const utf8 = new TextEncoder();
-  let lost = 0, isCut = false;
   const write = (line: string): void => {
     // What there was room for of a line is ended first, so that the next one is whole.
-    const bytes = utf8.encode(isCut ? `\n${line}` : line);
+    const bytes = utf8.encode(past.isCut ? `\n${line}` : line);
     let at = 0;
     try {
       while (at < bytes.length) at += out.writeSync(bytes.subarray(at));
     } finally {
-      if (at > 0) isCut = bytes[at - 1] !== NEWLINE;
+      if (at > 0) past.isCut = bytes[at - 1] !== NEWLINE;
     }
   };
   return (record) => {
     try {
-      if (lost > 0) {
+      if (past.lost > 0) {
+        const { lost } = past;
         write(formatter(note(`${lost} ${lost === 1 ? "line is" : "lines are"} missing here`)));
-        lost = 0;
+        past.lost = 0;
       }
       write(formatter(record));
     } catch (error) {
-      if (lost++ === 0) complain(note(`Cannot write the log ${name}: ${why(error)}`));
+      if (past.lost++ === 0) complain(note(`Cannot write the log ${name}: ${why(error)}`));
     }
   };
 }

@@ -16,7 +16,7 @@ import {
   type TextFormatter,
   withFilter,
 } from "@logtape/logtape";
-import { openSink } from "./log_sinks.ts";
+import { isStream, openSink } from "./log_sinks.ts";
 import { tell } from "./output.ts";
 
 /** The forms of the log, by their name in the options. */
@@ -55,6 +55,9 @@ export interface LogSettings {
  * level, it is logged from info up, and as text it has no time and category before it.
  */
 const CLI = "majortomo.cli";
+
+/** Where its errors go, too, when all else goes to files: these may be what is wrong. */
+const BESIDE = "beside";
 
 /** What runs before it is needed, which is nothing to tell anybody. */
 const WARM_UP = "majortomo.warm-up";
@@ -104,7 +107,11 @@ function switchTo(sinks: Record<string, Sink>, settings: LogSettings): void {
   const levels = new Map(Object.entries(settings.levels ?? {}));
   levels.set(CLI, "info").set("logtape.meta", "warning");
   levels.delete(WARM_UP);
-  const everywhere = { sinks: Object.keys(sinks), parentSinks: "override" as const };
+  const all = Object.keys(sinks);
+  const everywhere = {
+    sinks: all.filter((name) => name !== BESIDE),
+    parentSinks: "override" as const,
+  };
   configureSync({
     reset: true,
     sinks,
@@ -113,6 +120,7 @@ function switchTo(sinks: Record<string, Sink>, settings: LogSettings): void {
       { category: WARM_UP.split("."), parentSinks: "override", lowestLevel: null },
       ...Array.from(levels, ([category, lowestLevel]) => ({
         ...everywhere,
+        ...(category === CLI && { sinks: all }),
         category: category.split("."),
         lowestLevel,
       })),
@@ -128,14 +136,16 @@ function openSinks(name: string, settings: LogSettings): Record<string, Sink> {
     format === "json" ? json : text(name);
   // What one of them cannot take any more is told on stderr, whether it is one of them or not.
   const onStderr = formatterOf(all.find(({ to }) => to === "stderr"));
+  const tellRecord = (record: LogRecord) => tell(onStderr(record).trimEnd());
   try {
     for (const each of all) {
       const { to, level } = each;
-      const sink = openSink(to, formatterOf(each), (record) => tell(onStderr(record).trimEnd()));
+      const sink = openSink(to, formatterOf(each), tellRecord);
       opened[`${Object.keys(opened).length} ${to}`] = level === undefined
         ? sink
         : withFilter(sink, level);
     }
+    if (!all.some(({ to }) => isStream(to))) opened[BESIDE] = withFilter(tellRecord, "error");
   } catch (error) {
     for (const sink of Object.values(opened)) sink[Symbol.dispose]?.();
     throw error;

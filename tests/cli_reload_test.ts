@@ -262,6 +262,86 @@ Deno.test({
 });
 
 Deno.test({
+  name: "`broker` says on stderr that it cannot open its log again, where it logs to files alone",
+  ignore: IGNORE,
+  async fn() {
+    await using reloaded = new Reloaded();
+    const { path } = reloaded, folder = reloaded.file("logs"), log = `${folder}/broker.log`;
+    await Deno.mkdir(folder);
+    const text = `bind-url: tcp://127.0.0.1:*\nlogging: { sinks: ${log} }\n`;
+    await Deno.writeTextFile(path, text);
+    await using broker = start(BROKER, ["-c", path], ["--allow-read", "--allow-write"]);
+    while (!(await Deno.readTextFile(log).catch(() => "")).includes("Listening on ")) {
+      await new Promise((r) => setTimeout(r, 5));
+    }
+    await Deno.remove(folder, { recursive: true });
+    broker.kill("SIGHUP");
+    assert.equal(
+      (await broker.stderr(/./)).input,
+      "majortomo-broker: The configuration stays as it was: Cannot write the log " +
+        `"${log}": There is no such directory`,
+    );
+    await Deno.writeTextFile(path, `${text.replace(log, `[${log}, stderr]`)}`);
+    await Deno.mkdir(folder);
+    broker.kill("SIGHUP");
+    await broker.stderr(/^Read \S+ again: changed logging$/);
+    await Deno.remove(folder, { recursive: true });
+    broker.kill("SIGHUP");
+    await broker.stderr(/stays as it was/);
+    broker.kill("SIGTERM");
+    const { stderr } = await broker.ended();
+    assert.equal(stderr.length, 3, `told once where stderr is a sink: ${stderr.join("\n")}`);
+  },
+});
+
+for (const what of ["makes room", "begins a new file"] as const) {
+  Deno.test({
+    name: `\`broker\` says what is missing in its log after SIGHUP, too, when one ${what}`,
+    ignore: IGNORE,
+    async fn() {
+      await using reloaded = new Reloaded();
+      const log = reloaded.file("broker.log"), limit = 65_536;
+      const text = (sinks: string) => `logging: { level: info, sinks: ${sinks} }\n`;
+      await Deno.writeTextFile(reloaded.path, text(log));
+      // There is room for a bit of a line.
+      await Deno.writeTextFile(log, `${"x".repeat(limit - 6)}\n`);
+      const command =
+        `trap '' XFSZ; ulimit -f ${limit / 1_024}; exec "$0" run -A --no-code-cache ${BROKER} ` +
+        `-c ${reloaded.path} -b tcp://127.0.0.1:*${" -b tcp://127.0.0.1:*".repeat(5)}`;
+      await using broker = new Program("bash", ["-c", command, Deno.execPath()], { NO_COLOR: "1" });
+      await broker.stderr(/Cannot write the log/);
+      await Deno.writeTextFile(reloaded.path, text(`[${log}, stderr]`));
+      broker.kill("SIGHUP");
+      await broker.stderr(/^Read \S+ again: changed logging$/);
+      if (what === "makes room") await Deno.truncate(log);
+      else await Deno.rename(log, reloaded.file("old.log"));
+      broker.kill("SIGHUP");
+      await broker.stderr(/^Read \S+ again: nothing changed$/);
+      broker.kill("SIGTERM");
+      const { stderr } = await broker.ended();
+      assert.equal(stderr.filter((line) => line.includes("Cannot write")).length, 1, "told once");
+      const lines = (await Deno.readTextFile(log)).split("\n");
+      // What was there of a line is ended, where it is the same file.
+      if (what === "makes room") assert.equal(lines.shift(), "");
+      // Six say where it listens, and two that the file was read.
+      assert.match(lines[0]!, / \[ERROR\] majortomo\.log: 8 lines are missing here$/);
+      assert.match(lines[1]!, /^Read \S+ again: nothing changed$/);
+    },
+  });
+}
+
+Deno.test("`broker` ends what it finds of a line in its log first", async () => {
+  await using reloaded = new Reloaded();
+  const log = reloaded.file("broker.log");
+  await Deno.writeTextFile(log, "whole\ncut");
+  await reloaded.start(`logging: { sinks: [${log}, stderr] }\n`);
+  reloaded.broker.kill("SIGTERM");
+  await reloaded.broker.ended();
+  const lines = (await Deno.readTextFile(log)).split("\n");
+  assert.deepEqual(lines, ["whole", "cut", `Listening on ${reloaded.endpoint}`, ""]);
+});
+
+Deno.test({
   name: "`broker` says once that its log cannot be written, and in the log what is missing there",
   ignore: IGNORE,
   async fn() {

@@ -53,6 +53,8 @@ export type BrokerEvent =
     type: "worker left";
     /** Why. */
     reason: WorkerEnd;
+    /** Which violation it was, in words for people; absent if the reason is another. */
+    violation?: string;
     /** How many requests it held. */
     held: number;
   }
@@ -350,8 +352,10 @@ function brokerEvent(event: RoutingEvent<unknown>, time: number): BrokerEvent {
       return { type, time, worker, service: textOf(service.name), dialect: dialect.name, credit };
     }
     case "worker left": {
-      const { worker: { identity, service }, reason, held } = event;
-      return { type, time, worker: hexOf(identity), service: textOf(service.name), reason, held };
+      const { worker: { identity, service }, reason, violation, held } = event;
+      const worker = hexOf(identity);
+      const left = { type, time, worker, service: textOf(service.name), reason, held };
+      return violation === undefined ? left : { ...left, violation };
     }
     case "worker refused":
       return { type, time, worker: hexOf(event.worker), service: textOf(event.service) };

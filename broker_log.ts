@@ -75,16 +75,17 @@ export class BrokerLog {
         break;
       }
       case "worker left": {
-        const { worker: { identity, service, address }, reason, held } = event;
+        const { worker: { identity, service, address }, reason, violation, held } = event;
         const properties = () => ({
           worker: hex(identity),
           service: text(service.name),
           ...at(address),
           reason,
+          ...(violation !== undefined && { violation }),
           held,
         });
         const template = `Worker {worker}${where(address)} left service "{service}": ` +
-          "{reason} (requests held: {held})";
+          `{reason}${violation === undefined ? "" : ", {violation}"} (requests held: {held})`;
         const orderly = reason === "disconnect" || reason === "stopped";
         if (orderly && held === 0) this.#log("info", "left", template, properties, identity);
         else this.#complain(`worker ${reason}`, template, properties, identity);

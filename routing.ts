@@ -66,6 +66,7 @@ import {
   type RoutingOptions,
   type Shell,
   type Unsent,
+  type Violation,
   type WorkerEnd,
 } from "./routing_types.ts";
 
@@ -289,7 +290,7 @@ export class Routing<B> {
   ): void {
     this.counters.received.ready++;
     const known = this.#workers.get(worker);
-    if (known !== undefined) return this.#end(known, "violation", now);
+    if (known !== undefined) return this.#end(known, "violation", now, "READY again");
     if (service.startsWith(RESERVED)) {
       this.counters.reserved++;
       this.#shell.report({ type: "worker refused", worker, service });
@@ -385,7 +386,9 @@ export class Routing<B> {
     this.counters.received.credit++;
     const known = this.#workers.get(worker);
     if (known === undefined) return this.#unknown(worker, dialect, false);
-    if (known.dialect !== dialect) return this.#end(known, "violation", now);
+    if (known.dialect !== dialect) {
+      return this.#end(known, "violation", now, "CREDIT in another dialect");
+    }
     known.heardAt = now;
     const { service } = known;
     const change = Math.sign(credit) - Math.sign(known.credit);
@@ -423,7 +426,7 @@ export class Routing<B> {
     if (worker?.dialect === MULTIPLEXED) {
       // There are workers that say their credit again in each HEARTBEAT: no harm is done.
       if (refused.heartbeat === worker.credit) worker.heardAt = now;
-      else this.#end(worker, "violation", now);
+      else this.#end(worker, "violation", now, "an invalid message");
     } else if (worker !== undefined && worker.holding > 0 && refused.isAnswer) {
       // It may be that it thinks it has answered: its heartbeats are not to keep the request for ever.
       worker.spoiltAt = Math.min(worker.spoiltAt, now);
@@ -936,8 +939,9 @@ export class Routing<B> {
     }
     known.heardAt = now;
     const request = this.#heldBy(known, key);
-    if (request === undefined) this.#end(known, "violation", now);
-    else known.spoiltAt = Infinity;
+    if (request === undefined) {
+      this.#end(known, "violation", now, "an answer to a request that it does not hold");
+    } else known.spoiltAt = Infinity;
     return request;
   }
 
@@ -958,13 +962,13 @@ export class Routing<B> {
   }
 
   /** The worker is no longer one, and others get what it held. */
-  #end(worker: Worker<B>, reason: WorkerEnd, now: number): void {
-    this.#remove(worker, reason, now);
+  #end(worker: Worker<B>, reason: WorkerEnd, now: number, violation?: Violation): void {
+    this.#remove(worker, reason, now, violation);
     this.#serve(worker.service, now);
   }
 
   /** The worker is told so where it may listen, forgotten, its requests back in their queues. */
-  #remove(worker: Worker<B>, reason: WorkerEnd, now: number): void {
+  #remove(worker: Worker<B>, reason: WorkerEnd, now: number, violation?: Violation): void {
     const { service, held, holding } = worker;
     this.#workers.delete(worker.identity);
     this.#deadlines.cancel(worker);
@@ -982,7 +986,7 @@ export class Routing<B> {
     if (reason !== "disconnect" && reason !== "gone") {
       this.#shell.control(worker.identity, worker.dialect, "disconnect");
     }
-    this.#shell.report({ type: "worker left", worker, reason, held: holding });
+    this.#shell.report({ type: "worker left", worker, reason, violation, held: holding });
     // The last dispatched first, since each goes to the head.
     for (let request; (request = held.last) !== undefined;) {
       this.#release(request, worker);
@@ -1035,7 +1039,8 @@ export class Routing<B> {
 
   #checkWorker(worker: Worker<B>, now: number): void {
     if (this.#diesAt(worker) <= now) {
-      return this.#end(worker, worker.spoiltAt === Infinity ? "silent" : "violation", now);
+      if (worker.spoiltAt === Infinity) return this.#end(worker, "silent", now);
+      return this.#end(worker, "violation", now, "an invalid answer, and no other in time");
     }
     if (this.#speaksAt(worker) <= now) {
       worker.sentAt = now;

@@ -79,11 +79,20 @@ export interface Unsent<B> {
  * - `gone`: its connection is gone
  * - `silent`: it was silent for the timeout
  * - `violation`: it sent READY again, an answer to a request that it does not hold, or, in the
- *   multiplexed dialect, an invalid message
+ *   multiplexed dialect, an invalid message; or, in the others, an invalid answer and no other in
+ *   time
  * - `full`: it does not take what it is sent
  * - `stopped`: the broker stopped
  */
 export type WorkerEnd = "disconnect" | "gone" | "silent" | "violation" | "full" | "stopped";
+
+/** Which violation it was, in words. */
+export type Violation =
+  | "READY again"
+  | "CREDIT in another dialect"
+  | "an answer to a request that it does not hold"
+  | "an invalid message"
+  | "an invalid answer, and no other in time";
 
 /**
  * Why a request was not accepted.
@@ -131,7 +140,13 @@ export type Drop =
  */
 export type RoutingEvent<B> =
   | { type: "worker joined"; worker: Worker<B> }
-  | { type: "worker left"; worker: Worker<B>; reason: WorkerEnd; held: number }
+  | {
+    type: "worker left";
+    worker: Worker<B>;
+    reason: WorkerEnd;
+    violation: Violation | undefined;
+    held: number;
+  }
   | { type: "worker refused"; worker: string; service: string }
   | { type: "request refused"; client: string; service: string; reason: Refusal }
   | { type: "request recovered"; request: Request<B>; worker: Worker<B> }

@@ -3,6 +3,7 @@ import { getLogger } from "@logtape/logtape";
 import { Broker, type BrokerEvent } from "../broker.ts";
 import { BrokerEvents } from "../broker_events.ts";
 import { encode, MULTIPLEXED } from "../codec.ts";
+import { type RawFrame, WX } from "./raw.ts";
 import {
   C,
   C_FINAL,
@@ -10,6 +11,7 @@ import {
   DISCONNECT,
   fence,
   FINAL,
+  HEARTBEAT,
   READY,
   REQUEST,
   Stage,
@@ -29,6 +31,42 @@ function untimed(event: BrokerEvent): unknown {
 }
 
 const ABOUT = { client: "63", service: "echo" };
+
+/** What ends a worker of this dialect that holds a request of "c", and what is told of it. */
+const VIOLATIONS: readonly [string, "rfc" | "multiplexed", RawFrame[][]][] = [
+  ["READY again", "rfc", [[W, READY, "echo"]]],
+  ["an answer to a request that it does not hold", "rfc", [[W, FINAL, "x", "", "y"]]],
+  ["an invalid answer, and no other in time", "rfc", [[W, FINAL, "c"], [W, HEARTBEAT]]],
+  ["CREDIT in another dialect", "rfc", [[WX(9, 0, 1)]]],
+  ["READY again", "multiplexed", [[W, READY, "echo"]]],
+  ["an answer to a request that it does not hold", "multiplexed", [[WX(4, 12_345)]]],
+  ["an invalid message", "multiplexed", [[WX(99)]]],
+];
+for (const [violation, dialect, messages] of VIOLATIONS) {
+  const what = `${violation} (${dialect})`;
+  Deno.test(`\`on()\` tells what it was that ended a worker when it is ${what}`, async () => {
+    await using stage = new Stage({ heartbeatInterval: 50, heartbeatTimeout: 200 });
+    const left: unknown[] = [];
+    stage.broker.on((event) => left.push(untimed(event)), { types: ["worker left"] });
+    const client = stage.peer("c"), worker = stage.peer("w");
+    if (dialect === "rfc") worker.send(W, READY, "echo");
+    else worker.send(WX(1, 0, 1), "echo");
+    client.send(C, C_REQUEST, "echo", "x");
+    await stage.until("it holds it", ({ inFlight }) => inFlight === 1);
+    for (const message of messages) worker.send(...message);
+    await stage.until("it left", ({ workers }) => workers.registered === 0);
+    assert.deepEqual(left, [
+      {
+        type: "worker left",
+        worker: "77",
+        service: "echo",
+        reason: "violation",
+        violation,
+        held: 1,
+      },
+    ]);
+  });
+}
 
 Deno.test("`on()` tells all that becomes of workers and their requests", async () => {
   await using stage = new Stage({ maxAttempts: 2, maxQueue: 1 });

@@ -65,6 +65,19 @@ function assertHarmless(lines: readonly string[]): void {
   }
 }
 
+Deno.test("the line on a worker that is cut off says for what", async () => {
+  const { lines } = await logged(async () => {
+    await using stage = new Stage();
+    const worker = await stage.worker("w", "echo");
+    worker.send(W, READY, "echo");
+    await stage.until("it left", ({ workers }) => workers.left.violation === 1);
+  });
+  assert.match(
+    lines.find((line) => line.includes("left service"))!,
+    / left service ""echo"": "violation", "READY again" \(requests held: 0\)$/m,
+  );
+});
+
 Deno.test("a peer that floods is told of a few times a second, and does not silence what is said of another", async () => {
   const { lines, seconds } = await logged(async (lines) => {
     await using stage = new Stage();

@@ -513,11 +513,13 @@ export class Call implements Linked<Call>, Receiver, Waiter {
       );
     }
     const limit = deadline === 0 ? "deadline" : which;
+    const endpoints = this.#tried.length > 0 ? this.#tried : [this.#calls.brokers.current];
     return timeoutError(this.#request.service, {
-      endpoints: this.#tried.length > 0 ? this.#tried : [this.#calls.brokers.current],
+      endpoints,
       limit: `${limit} of ${limit === "timeout" ? timeout : deadline} ms`,
       attempts: this.#tried.length,
       begun: this.#received > 0,
+      isMute: endpoints.every((endpoint) => this.#calls.transport.isMute(endpoint)),
     });
   }
 

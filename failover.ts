@@ -7,6 +7,7 @@
 import { getLogger } from "@logtape/logtape";
 import { TimeoutError } from "./errors.ts";
 import { quote } from "./line.ts";
+import { MAYBE_MAJORTOMO } from "./question.ts";
 
 const logger = getLogger(["majortomo", "client"]);
 
@@ -15,17 +16,24 @@ const logger = getLogger(["majortomo", "client"]);
  *
  * @param service The service that was asked.
  * @param about The brokers it was asked at, which limit was reached, how often it was asked, and
- * whether a part of the reply had come.
+ * whether a part of the reply had come, and whether it is a broker that never said anything.
  */
 export function timeoutError(
   service: Uint8Array,
-  about: { endpoints: readonly string[]; limit: string; attempts: number; begun: boolean },
+  about: {
+    endpoints: readonly string[];
+    limit: string;
+    attempts: number;
+    begun: boolean;
+    isMute?: boolean;
+  },
 ): TimeoutError {
-  const { endpoints, limit, attempts, begun } = about;
+  const { endpoints, limit, attempts, begun, isMute = false } = about;
   const where = [...new Set(endpoints)].map(quote).join(", ");
   return new TimeoutError(
     `Service ${quote(service)} at ${where} sent no ${begun ? "further part of its " : ""}reply ` +
-      `within the ${limit} (${attempts} ${attempts === 1 ? "attempt" : "attempts"})`,
+      `within the ${limit} (${attempts} ${attempts === 1 ? "attempt" : "attempts"})` +
+      (isMute ? MAYBE_MAJORTOMO : ""),
   );
 }
 

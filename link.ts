@@ -139,6 +139,11 @@ export class Link {
     return true;
   }
 
+  /** Whether the broker has let the question pass, and has never said anything. */
+  get isMute(): boolean {
+    return this.#state === "plain" && this.#received === 0;
+  }
+
   /** Hands on what has come already. */
   poll(): void {
     this.#connection?.poll();

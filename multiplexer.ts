@@ -48,6 +48,10 @@ export class Multiplexer implements Transport, LinkOwner {
     if (!isAsked) this.#pool.suspect(endpoint, onSilent);
   }
 
+  isMute(endpoint: string): boolean {
+    return this.#links.get(endpoint)?.isMute === true && !this.#pool.hasAnswered(endpoint);
+  }
+
   async close(): Promise<void> {
     for (const link of this.#links.values()) link.close();
     await Promise.all([...this.#closing, this.#pool.close()]);

@@ -46,6 +46,8 @@ export interface Transport {
    * answer either.
    */
   suspect(endpoint: string, onSilent: () => void): void;
+  /** Whether a broker was asked what it speaks, and nothing has ever come from it. */
+  isMute(endpoint: string): boolean;
   /** Ends all connections. Resolves when they are gone. */
   close(): Promise<void>;
 }
@@ -136,6 +138,15 @@ export class Pool implements Transport {
   suspect(endpoint: string, onSilent: () => void): void {
     this.#discardAll(endpoint);
     onSilent();
+  }
+
+  isMute(): boolean {
+    return false;
+  }
+
+  /** Whether a reply of this broker has ended in order. */
+  hasAnswered(endpoint: string): boolean {
+    return this.#idle.has(endpoint);
   }
 
   #discardAll(endpoint: string): void {

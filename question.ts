@@ -13,6 +13,10 @@ const YES = "200";
 /** How long the answer is waited for once the connection stands, in ms. */
 export const PATIENCE = 1_000;
 
+/** What is said of a broker that nothing has come from at all, though the connection stands. */
+export const MAYBE_MAJORTOMO =
+  `: it may speak majortomo's dialect (dialect: "majortomo", --dialect majortomo)`;
+
 /** The frames of the question. */
 export function question(): Uint8Array[] {
   return encode({

@@ -166,6 +166,7 @@ export class MockClient implements ClientLike {
     const transport: Transport = {
       open: (endpoint, request, receiver) => this.#open(endpoint, request, receiver),
       suspect: (_endpoint, onSilent) => onSilent(),
+      isMute: () => false,
       close: () => Promise.resolve(),
     };
     this.#calls = new Calls(resolved, transport, brokers);

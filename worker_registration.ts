@@ -22,7 +22,7 @@ import { withBody, writeAnswer } from "./codec_multiplexed.ts";
 import { Connection, type Unsent } from "./connection.ts";
 import { Liveness } from "./liveness.ts";
 import type { ResolvedWorkerOptions } from "./options.ts";
-import { isYes, PATIENCE, question } from "./question.ts";
+import { isYes, MAYBE_MAJORTOMO, PATIENCE, question } from "./question.ts";
 import type { Frame } from "./zmq/socket.ts";
 
 /** How long a DISCONNECT lingers that is meant for a broker that was never heard of, in ms. */
@@ -78,6 +78,8 @@ export class Registration {
   #askedUntil = Infinity;
   /** Whether the broker is there; once registered, whether it has spoken since. */
   #heard = false;
+  /** Whether the broker has said nothing before it was registered with, and nothing invalid. */
+  #isMute = true;
   /** Whether the connection stands. */
   #stood = false;
   /** Whether `onRegistered()` was called. */
@@ -109,11 +111,13 @@ export class Registration {
         if (command.side === "client") this.#receiveAnswer(command);
         else this.#receive(command);
       },
-      onInvalid: (error) =>
+      onInvalid: (error) => {
+        this.#isMute = false;
         owner.complain(`invalid ${error.kind}`, "Dropped a message of {broker}: {reason}", {
           broker: endpoint,
           reason: error.message,
-        }),
+        });
+      },
       onMonitor: (event) => {
         if (event === "connected") this.#stands();
         else this.#gone();
@@ -225,6 +229,7 @@ export class Registration {
 
   #receiveAnswer(command: CommandAtClient): void {
     this.#asked = false;
+    this.#isMute = false;
     // RFC 18 is spoken by now: too late.
     if (this.#dialect !== undefined) return;
     this.#register(isYes(command) ? MULTIPLEXED : RFC);
@@ -308,7 +313,9 @@ export class Registration {
   #silent(how: "was silent" | "was not there"): void {
     const { heartbeatTimeout } = this.#owner.options;
     const broker = this.endpoint;
-    this.#owner.complain("silence", `{broker} ${how} for {timeout} ms`, {
+    const isMute = this.#dialect === RFC && this.#stood && this.#isMute && !this.#heard;
+    const hint = isMute ? MAYBE_MAJORTOMO : "";
+    this.#owner.complain("silence", `{broker} ${how} for {timeout} ms${hint}`, {
       broker,
       timeout: heartbeatTimeout,
       service: this.#owner.service,

@@ -93,8 +93,9 @@ once, as a PARTIAL, and an empty FINAL.`,
   }),
   {
     brief: message`Serve requests from the shell.`,
-    description: message`A worker for a service. It says on stderr when a broker has taken it, \
-and goes on trying while there is none. A signal stops it: requests in hand have 5 \
+    description: message`A worker for a service. It says on stderr when a broker has taken it \
+(in the dialects rfc and majortomo: when the connection stands, as no more can be known there), and \
+goes on trying while there is none. A signal stops it: requests in hand have 5 \
 seconds to end, a second signal ends it at once. A command whose answer nobody waits for any more \
 is killed. To brokers of RFC 18 alone no errors can be sent: there a request whose command failed \
 is left to the next worker.`,

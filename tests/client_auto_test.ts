@@ -2,7 +2,7 @@
 // not: MULTIPLEX.md, "Finding out".
 
 import assert from "node:assert/strict";
-import { Client, DisconnectedError, ServiceError, StateError } from "../client.ts";
+import { Client, DisconnectedError, ServiceError, StateError, TimeoutError } from "../client.ts";
 import { startBroker } from "../testing.ts";
 import {
   asked,
@@ -79,6 +79,36 @@ Deno.test('Finding out: "auto" speaks RFC 18 after a second of silence, a late 2
   const next = client.request("echo", "z");
   (await asked(stage.router, C, REQUEST, "echo", "z")).answer(C, FINAL, "echo");
   await next;
+});
+
+const HINT = /: it may speak majortomo's dialect \(dialect: "majortomo", --dialect majortomo\)$/;
+
+Deno.test('Finding out: the TimeoutError of "auto" says what a broker may speak that never said a thing', async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ dialect: "auto", timeout: 1_500 });
+  const call = failure(client.request("echo", "x"));
+  await asked(stage.router, ...QUESTION);
+  await asked(stage.router, C, REQUEST, "echo", "x");
+  const error = await call;
+  assert.ok(error instanceof TimeoutError);
+  assert.match(error.message, HINT);
+  // One that has answered speaks RFC 18, and does not answer that question.
+  const next = client.request("echo", "y");
+  (await asked(stage.router, C, REQUEST, "echo", "y")).answer(C, FINAL, "echo");
+  await next;
+  const { message } = await failure(client.request("echo", "z", { timeout: 50 }));
+  assert.match(message, /within the timeout of 50 ms \(1 attempt\)$/);
+});
+
+Deno.test('Finding out: the TimeoutError of "auto" says nothing of the dialect when a broker has answered or was told it', async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ dialect: "auto", timeout: 200 });
+  const call = failure(client.request("echo", "x"));
+  (await asked(stage.router, ...QUESTION)).answer(...answered("501"));
+  await asked(stage.router, C, REQUEST, "echo", "x");
+  assert.doesNotMatch((await call).message, HINT);
+  const rfc = stage.client({ dialect: "rfc", timeout: 200 });
+  assert.doesNotMatch((await failure(rfc.request("echo", "x"))).message, HINT);
 });
 
 Deno.test('Finding out: "auto" asks again when a broker of RFC 18 was lost, and its requests are sent again', async () => {

@@ -261,6 +261,40 @@ Deno.test("`Worker` registers anew on a new socket when the broker is silent", a
   );
 });
 
+Deno.test("`Worker` says what a broker may speak that has never said a thing on its connection", async () => {
+  using log = captureLog();
+  await using broker = new FakeBroker();
+  await using worker = broker.worker({ heartbeatInterval: 100, heartbeatTimeout: 200 });
+  worker.serve(() => "");
+  const silences = () => log.texts().filter((text) => text.includes(" was silent for "));
+  await broker.ready();
+  const second = await broker.ready();
+  second.send("MDPW02", [5]);
+  const third = await broker.ready();
+  third.send("no MDP");
+  await broker.ready();
+  const hint = `: it may speak majortomo's dialect (dialect: "majortomo", --dialect majortomo)`;
+  const silence = `warning: ${broker.endpoint} was silent for 200 ms`;
+  assert.deepEqual(silences(), [silence + hint, silence, silence]);
+});
+
+Deno.test("`Worker` does not doubt the dialect of a broker that has answered what it speaks", async () => {
+  using log = captureLog();
+  await using broker = new FakeBroker();
+  await using worker = broker.worker({
+    dialect: "auto",
+    heartbeatInterval: 100,
+    heartbeatTimeout: 200,
+  });
+  worker.serve(() => "");
+  const peer = await broker.joined.next("a socket");
+  await peer.expect("MDPC02", [1], "mmi.multiplexed", "");
+  peer.send("MDPC02", [3], "mmi.multiplexed", "501");
+  await peer.expect("MDPW02", [1], "echo");
+  await broker.joined.next("another socket");
+  assert.ok(log.texts().includes(`warning: ${broker.endpoint} was silent for 200 ms`));
+});
+
 Deno.test("`Worker` holds silence against majortomo's broker only while it waits for a request", async () => {
   await using broker = new FakeBroker("majortomo");
   await using worker = broker.worker({

@@ -715,7 +715,7 @@ export class Broker {
     if (size <= maxMessageSize) return;
     throw new InvalidMessage(
       "size",
-      `The body has ${size} bytes, and at most ${maxMessageSize} are taken`,
+      `The body counts for ${size} bytes, and at most ${maxMessageSize} are taken`,
     );
   }
 

@@ -588,7 +588,7 @@ export function bodyFrames(
   if (size <= most) return all;
   // Who sends a broker more than it takes may lose the connection, with all that is in flight on it.
   throw new RangeError(
-    `The body has ${size} bytes, and at most ${most} are sent (maxMessageSize)`,
+    `The body counts for ${size} bytes, and at most ${most} are sent (maxMessageSize)`,
   );
 }
 

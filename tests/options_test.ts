@@ -344,7 +344,9 @@ Deno.test("`bodyFrames` counts as a broker does", () => {
     assert.doesNotThrow(() => bodyFrames(body, size, headers));
     assert.throws(() => bodyFrames(body, size - 1, headers), {
       name: "RangeError",
-      message: `The body has ${size} bytes, and at most ${size - 1} are sent (maxMessageSize)`,
+      message: `The body counts for ${size} bytes, and at most ${
+        size - 1
+      } are sent (maxMessageSize)`,
     });
   }
 });

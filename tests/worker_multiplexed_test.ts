@@ -301,7 +301,7 @@ Deno.test("a body that is larger than any broker takes is an error of the handle
   const peer = await pair.registered();
   for (const [id, how] of ["one frame", "two frames"].entries()) {
     peer.send(control(REQUEST, id + 1), how);
-    const words = "The body has 101 bytes, and at most 100 are sent (maxMessageSize)";
+    const words = "The body counts for 101 bytes, and at most 100 are sent (maxMessageSize)";
     await peer.expect(control(ERROR, id + 1, 500), words);
   }
 });

@@ -16,6 +16,7 @@ const PROTOCOL = await Deno.readTextFile(new URL("docs/protocol.md", ROOT));
 const MULTIPLEXED = await Deno.readTextFile(new URL("docs/multiplexed.md", ROOT));
 const OPERATIONS = await Deno.readTextFile(new URL("docs/operations.md", ROOT));
 const REFERENCE = await Deno.readTextFile(new URL("docs/reference.md", ROOT));
+const MIGRATION = await Deno.readTextFile(new URL("docs/migration.md", ROOT));
 const METRICS = await Deno.readTextFile(new URL("docs/metrics.md", ROOT));
 const DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555";
 
@@ -162,6 +163,7 @@ Deno.test("documents: tasks, modules and files that they name are there", async 
     ["docs/multiplexed.md", MULTIPLEXED],
     ["docs/reference.md", REFERENCE],
     ["docs/metrics.md", METRICS],
+    ["docs/migration.md", MIGRATION],
     ["docs/operations.md", OPERATIONS],
   ] as const;
   for (const [document, text] of documents) {

@@ -18,15 +18,13 @@ import {
   backoffPause,
   type Body,
   bodyFrames,
-  checkFlag,
-  checkOptions,
-  checkSignal,
   headerFrame,
   type RequestOptions,
   type ResolvedClientOptions,
   resolveRequestOptions,
   serviceName,
   sizeOf,
+  takeRequestOptions,
 } from "./options.ts";
 import type { Exchange, Transport } from "./pool.ts";
 import { Reply, type ReplyPart } from "./reply.ts";
@@ -93,18 +91,16 @@ export class Calls {
   /**
    * Makes a call, which begins when its reply is asked for.
    *
+   * @param given The options, which are copied: the request may be sent later.
    * @throws {TypeError} For an argument of the wrong type, {@linkcode RangeError} for an option
    * that is out of range, or too long a name or body.
    */
   make(
     service: string | Uint8Array,
     body: Body | undefined,
-    options: RequestOptions = NO_OPTIONS,
+    given: RequestOptions = NO_OPTIONS,
   ): Call {
-    checkOptions("The options of a request", options);
-    checkSignal(options.signal);
-    checkFlag("noWait", options.noWait);
-    checkFlag("once", options.once);
+    const options = given === NO_OPTIONS ? given : takeRequestOptions(given);
     const headers = headerFrame(options.headers);
     const request: Outgoing = {
       service: serviceName(service),
@@ -180,7 +176,9 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   readonly #limits: Limits;
   readonly #gate: Gate;
   #deadlineAt = Infinity;
-  /** What its signal calls, if it has one. */
+  /** The signal that it heeds, if it has one. */
+  #signal: AbortSignal | undefined;
+  /** What that calls. */
   #onAbort: (() => void) | undefined;
   #over = false;
   /** Settles the promise of `collect()` while that waits for the first part. */
@@ -373,6 +371,7 @@ export class Call implements Linked<Call>, Receiver, Waiter {
 
   #heed(signal: AbortSignal): void {
     signal.throwIfAborted();
+    this.#signal = signal;
     this.#onAbort = () => this.fail(signal.reason);
     signal.addEventListener("abort", this.#onAbort);
   }
@@ -535,11 +534,10 @@ export class Call implements Linked<Call>, Receiver, Waiter {
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    if (this.#onAbort !== undefined) {
-      this.#request.options.signal!.removeEventListener("abort", this.#onAbort);
-    }
-    this.#abandon();
+    // First: whatever else may fail, its turn is another's.
     this.#calls.end(this);
+    this.#signal?.removeEventListener("abort", this.#onAbort!);
+    this.#abandon();
     this.#trace?.end();
   }
 }

@@ -375,8 +375,13 @@ export function resolveChangedOptions(
       `${name} cannot change while a broker runs, got ${show((changes as BrokerOptions)[name])}`,
     );
   }
-  const given = Object.entries(changes).filter(([, value]) => value !== undefined);
-  return resolveBrokerOptions({ ...before, ...Object.fromEntries(given) });
+  return resolveBrokerOptions({ ...before, ...withoutUndefined(changes) });
+}
+
+/** Options without those that are left out. */
+export function withoutUndefined<T extends object>(options: T): Partial<T> {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given) as Partial<T>;
 }
 
 /** The same for a client's options, which may be the endpoint or endpoints alone. */
@@ -403,6 +408,29 @@ export function resolveClientOptions(
     ...heartbeats(options),
     linger: duration("linger", options.linger, 2_000, 0, INT_MAX),
     maxMessageSize: count("maxMessageSize", options.maxMessageSize, 128 * MIB),
+  };
+}
+
+/**
+ * A copy of the options of one call, checked but for its times.
+ *
+ * @throws {TypeError} For a value of the wrong type.
+ */
+export function takeRequestOptions(options: RequestOptions): RequestOptions {
+  checkOptions("The options of a request", options);
+  // Not by a spread: they may be inherited, as the signal of an AbortController is.
+  const { timeout, deadline, retries, signal, noWait, once, headers } = options;
+  checkSignal(signal);
+  checkFlag("noWait", noWait);
+  checkFlag("once", once);
+  return {
+    timeout,
+    deadline,
+    retries,
+    signal,
+    noWait,
+    once,
+    headers: isPlain(headers) ? { ...headers } : headers,
   };
 }
 

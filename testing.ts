@@ -38,6 +38,7 @@ import {
   resolveClientOptions,
   type ResolvedClientOptions,
   serviceName,
+  withoutUndefined,
 } from "./options.ts";
 import type { Exchange, Transport } from "./pool.ts";
 import { Payload, type Reply, ReplyPart } from "./reply.ts";
@@ -331,7 +332,8 @@ export class MockClient implements ClientLike {
   #answer({ service, body, options }: Outgoing): MockAnswer | Promise<MockAnswer> {
     const name = nameOf(service);
     // A copy: the caller may use its bytes for something else after the call.
-    const request = new MockRequest(name, body.map((frame) => frame.slice()), options);
+    const frames = body.map((frame) => frame.slice());
+    const request = new MockRequest(name, frames, withoutUndefined(options));
     this.requests.push(request);
     const replies = this.#replies.get(name);
     const reply = replies === undefined

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { Client, ProtocolError, TimeoutError } from "../client.ts";
+import { Client, ProtocolError, type RequestOptions, TimeoutError } from "../client.ts";
 import {
   asked,
   assertFails,
@@ -501,4 +501,42 @@ Deno.test("`signal` has no listeners left when calls are over, however they ende
   await Promise.all(failures);
   await failure(client.stream("never", "", { signal, timeout: 0 }).next());
   assert.equal(getEventListeners(signal, "abort").length, 0);
+});
+
+// ---- options ----
+
+Deno.test("the options of a call are taken as they are when it is made", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client({ maxInFlight: 1, timeout: 60_000 });
+  const { signal } = new AbortController();
+  const options: RequestOptions = { signal };
+  const first = client.request("first", "", options);
+  delete options.signal;
+  const second = client.request("second", "", options);
+  options.noWait = true;
+  const third = client.stream("third", "", options);
+  options.noWait = false;
+  options.signal = AbortSignal.abort("of another");
+  const next = third.next();
+
+  (await stage.asked("first", "")).answer(C, FINAL, "first", "1");
+  assert.equal((await first).text(), "1");
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+  // It had to wait for its turn.
+  (await stage.asked("second", "")).answer(C, FINAL, "second", "2");
+  assert.equal((await second).text(), "2");
+  (await stage.asked("mmi.service", "third")).answer(C, FINAL, "mmi.service", "200");
+  (await stage.asked("third", "")).answer(C, FINAL, "third", "3");
+  assert.equal((await next).value?.text(), "3");
+});
+
+Deno.test("the options of a call can be an AbortController, or inherited", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client();
+  const controller = new AbortController();
+  const calls = [controller, Object.create({ signal: controller.signal })].map((options) =>
+    client.request("echo", "", options)
+  );
+  controller.abort("enough");
+  for (const call of calls) assert.equal(await failure(call), "enough");
 });

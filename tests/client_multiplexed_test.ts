@@ -149,6 +149,21 @@ Deno.test("Rule 4: `noWait` and `once` are flags of the request", async () => {
   assert.deepEqual((await Promise.all(calls)).map((reply) => reply.text()), ["0", "1", "2"]);
 });
 
+Deno.test("Rule 4: `once` holds though the options are changed before the request is sent", async () => {
+  await using stage = new ClientStage();
+  const client = insisting(stage, { maxInFlight: 1 });
+  const first = client.request("echo", "1");
+  const options = { once: true };
+  const second = client.request("pay", "2", options);
+  options.once = false;
+  (await got(stage.router, 1, "echo", "1")).answer(FINAL);
+  await first;
+  const [address, ...rest] = await stage.router.receive();
+  assertFrames(rest, [control(REQUEST, 2, 0, ONCE), "pay", "2"]);
+  toGot(stage.router, address!, 2).fail(502, "Its worker was lost");
+  assert.equal((await failure(second) as ServiceError).code, 502);
+});
+
 // ---- the ends of calls ----
 
 Deno.test("Rule 12: ERROR is a ServiceError with code, message and details, not sent again", async () => {

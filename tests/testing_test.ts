@@ -183,6 +183,20 @@ Deno.test("`requests` has each request with a copy of its frames, and its option
   assert.equal(client.requests.length, 3);
 });
 
+Deno.test("`requests` has the options as they were when the call was made", async () => {
+  await using client = new MockClient();
+  client.setReply("x");
+  const headers: Record<string, string> = { a: "1" }, options = { timeout: 50, headers };
+  const call = client.request("a", "", options), parts = client.stream("b", "", options);
+  options.timeout = 60;
+  headers.a = "2";
+  await Promise.all([call, parts.next()]);
+  for (const request of client.requests) {
+    assert.deepEqual(request.options, { timeout: 50, headers: { a: "1" } });
+    assert.deepEqual({ ...request.headers }, { a: "1" });
+  }
+});
+
 Deno.test("`raiseTimeout` fails every wait at once, and leaves a strict reply due", async () => {
   await using client = new MockClient("tcp://10.0.0.1:5555");
   client.setReply("x");

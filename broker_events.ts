@@ -152,7 +152,10 @@ export interface EventsOptions extends ListenOptions {
 }
 
 /** The events of a broker, to be iterated over once. Leaving the loop ends it. */
-export interface EventStream extends AsyncIterableIterator<BrokerEvent, void, undefined> {
+export interface EventStream
+  extends AsyncIterableIterator<BrokerEvent, void, undefined>, AsyncDisposable {
+  /** Ends it; what was not taken is dropped. `await using` does it too. */
+  return(): Promise<IteratorResult<BrokerEvent, void>>;
   /** How many events were dropped, since they came faster than they were taken. */
   readonly dropped: number;
 }
@@ -199,6 +202,8 @@ interface Listener {
 export class BrokerEvents {
   readonly #listeners = new Set<Listener>();
   #isObserved = false;
+  /** Whether nothing happens any more. */
+  #isOver = false;
   readonly #streams = new Set<BufferedEvents>();
   readonly #logger: Logger;
   readonly #onObserved: (isObserved: boolean) => void;
@@ -239,13 +244,14 @@ export class BrokerEvents {
     const end = () => stream.end();
     const listening = this.on((event) => stream.push(event), { types });
     this.#streams.add(stream);
-    if (signal?.aborted) end();
+    if (this.#isOver || signal?.aborted) end();
     else signal?.addEventListener("abort", end);
     return stream;
   }
 
   /** Nothing happens any more. */
   end(): void {
+    this.#isOver = true;
     for (const stream of this.#streams) stream.end();
   }
 
@@ -333,6 +339,10 @@ class BufferedEvents implements EventStream {
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
   }
 
   /** Lets go of what has been taken, now and then. */

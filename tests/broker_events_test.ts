@@ -259,6 +259,23 @@ Deno.test("`events()` ends with the broker, and tells its end", async () => {
   const none = unbound.events();
   await unbound.close();
   assert.deepEqual(await Array.fromAsync(none), []);
+
+  for (const stopped of [stage.broker, unbound]) {
+    assert.deepEqual(await Array.fromAsync(stopped.events()), []);
+  }
+});
+
+Deno.test("`events()` ends when it is returned from or disposed of, and drops what it has", async () => {
+  await using stage = new Stage();
+  const over = { value: undefined, done: true };
+  const returned = stage.broker.events(), disposed = stage.broker.events();
+  await stage.worker("w", "echo");
+  assert.deepEqual(await returned.return(), over);
+  {
+    await using _ = disposed;
+  }
+  await stage.worker("v", "echo");
+  for (const events of [returned, disposed]) assert.deepEqual(await events.next(), over);
 });
 
 Deno.test("`events()` refuses wrong options", () => {

@@ -290,7 +290,7 @@ export class Broker {
    * @throws {StateError} If it runs already, or is closed.
    */
   async run(options: RunOptions = {}): Promise<void> {
-    checkOptions("The options of run()", options);
+    checkOptions("The options of run()", options, { signal: true });
     const { signal } = options;
     checkSignal(signal);
     if (this.#closing !== undefined) throw new StateError("The broker is closed");
@@ -317,7 +317,7 @@ export class Broker {
   close(options: CloseOptions = {}): Promise<void> {
     let drain: number;
     try {
-      checkOptions("The options of close()", options);
+      checkOptions("The options of close()", options, { drain: true });
       drain = resolveDrain(
         options.drain,
         this.#closing === undefined ? this.#options.drain : Infinity,
@@ -415,7 +415,8 @@ export class Broker {
    * @param listener Called with each event.
    * @param options See {@linkcode ListenOptions}.
    * @returns Ends it when it is disposed of.
-   * @throws {TypeError} If the listener is no function, or there is no such type of event.
+   * @throws {TypeError} If the listener is no function, an option has the wrong type, or there is no
+   * such type of event.
    *
    * @example
    * ```ts no-eval
@@ -432,6 +433,7 @@ export class Broker {
     if (typeof listener !== "function") {
       throw new TypeError(`A listener is a function, got ${Deno.inspect(listener, { depth: 0 })}`);
     }
+    checkOptions("The options of on()", options, { types: true });
     checkTypes(options);
     return this.#events.on(listener, options);
   }
@@ -458,7 +460,7 @@ export class Broker {
    * ```
    */
   events(options: EventsOptions = {}): EventStream {
-    checkOptions("The options of events()", options);
+    checkOptions("The options of events()", options, { signal: true, buffer: true, types: true });
     checkSignal(options.signal);
     checkTypes(options);
     return this.#events.stream({ ...options, buffer: resolveBuffer(options.buffer) });

@@ -21,6 +21,7 @@ import {
   type Body,
   type BodyFrame,
   type ClientOptions,
+  type ConnectOptions,
   isReconnect,
   type RequestOptions,
   resolveClientOptions,
@@ -32,17 +33,15 @@ import type { Reply, ReplyPart } from "./reply.ts";
 export type { DialectName } from "./codec.ts";
 export type { ReceiveOptions } from "./dialogue.ts";
 export * from "./errors.ts";
-export type { Body, BodyFrame, ClientOptions, DialectOption, RequestOptions } from "./options.ts";
+export type {
+  Body,
+  BodyFrame,
+  ClientOptions,
+  ConnectOptions,
+  DialectOption,
+  RequestOptions,
+} from "./options.ts";
 export { Payload, Reply, ReplyPart } from "./reply.ts";
-
-/** How {@linkcode ClientLike.connect} treats a connection that is there. */
-export interface ConnectOptions {
-  /**
-   * Whether to give it up, with a reply that is due, and connect anew.
-   * @default {false}
-   */
-  reconnect?: boolean;
-}
 
 /**
  * What a {@linkcode Client} does, for code that is to work with a stand-in for one too, such as

@@ -13,6 +13,7 @@ import { type Line, type LineEvents, type Outgoing, quote, type Receiver } from 
 import {
   type BodyFrame,
   bodyFrames,
+  checkOptions,
   checkSignal,
   type ResolvedClientOptions,
   resolveRequestOptions,
@@ -146,14 +147,11 @@ export class Dialogue implements Receiver {
 
   /** The frames of each part of the reply that is still due. */
   recvAll(timeoutOrOptions?: number | ReceiveOptions): AsyncGenerator<Uint8Array[], void> {
-    this.receiveOptions(timeoutOrOptions);
-    return this.#parts(timeoutOrOptions);
+    return this.#parts(this.receiveOptions(timeoutOrOptions));
   }
 
-  async *#parts(
-    timeoutOrOptions: number | ReceiveOptions | undefined,
-  ): AsyncGenerator<Uint8Array[], void> {
-    for (let part; (part = await this.recvPart(timeoutOrOptions)) !== undefined;) {
+  async *#parts(options: ReceiveOptions): AsyncGenerator<Uint8Array[], void> {
+    for (let part; (part = await this.recvPart(options)) !== undefined;) {
       yield [...part.frames];
     }
   }
@@ -212,6 +210,7 @@ export class Dialogue implements Receiver {
     const given = typeof timeoutOrOptions === "object" && timeoutOrOptions !== null
       ? timeoutOrOptions
       : { timeout: timeoutOrOptions };
+    checkOptions("The options of a wait", given, { timeout: true, signal: true });
     checkSignal(given.signal);
     const { timeout } = resolveRequestOptions({ timeout: given.timeout }, this.#options);
     return { timeout, signal: given.signal };

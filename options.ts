@@ -301,6 +301,15 @@ export interface WorkerOptions {
   onRegistered?: (broker: string) => void;
 }
 
+/** How `connect()` treats connections that are there. */
+export interface ConnectOptions {
+  /**
+   * Whether to give them up, with what is due on them, and connect anew.
+   * @default {false}
+   */
+  reconnect?: boolean;
+}
+
 /** Options of a broker, checked and whole. */
 export interface ResolvedBrokerOptions extends Required<Omit<BrokerOptions, "bind">> {
   /** The endpoints to listen at, at least one. */
@@ -330,6 +339,69 @@ export interface ResolvedWorkerOptions
   service: Uint8Array;
 }
 
+/** The names of all options of a kind: what leaves one out, or has another, does not compile. */
+export type Names<T> = Readonly<Record<keyof T, true>>;
+
+/** See {@linkcode BrokerOptions}. */
+export const BROKER_OPTIONS: Names<BrokerOptions> = {
+  bind: true,
+  heartbeatInterval: true,
+  heartbeatTimeout: true,
+  busyWorkerTimeout: true,
+  requestExpiry: true,
+  maxAttempts: true,
+  maxQueue: true,
+  maxQueueBytes: true,
+  maxTotalQueue: true,
+  maxTotalQueueBytes: true,
+  maxClientQueue: true,
+  maxClientQueueBytes: true,
+  maxMessageSize: true,
+  sendHighWaterMark: true,
+  drain: true,
+  linger: true,
+};
+
+const CLIENT_OPTIONS: Names<ClientOptions> = {
+  broker: true,
+  dialect: true,
+  timeout: true,
+  deadline: true,
+  retries: true,
+  backoff: true,
+  maxBackoff: true,
+  maxInFlight: true,
+  heartbeatInterval: true,
+  heartbeatTimeout: true,
+  linger: true,
+  maxMessageSize: true,
+};
+
+const REQUEST_OPTIONS: Names<RequestOptions> = {
+  timeout: true,
+  deadline: true,
+  retries: true,
+  signal: true,
+  noWait: true,
+  once: true,
+  headers: true,
+};
+
+const WORKER_OPTIONS: Names<WorkerOptions> = {
+  broker: true,
+  service: true,
+  dialect: true,
+  heartbeatInterval: true,
+  heartbeatTimeout: true,
+  concurrency: true,
+  backoff: true,
+  maxBackoff: true,
+  drain: true,
+  linger: true,
+  maxMessageSize: true,
+  onRegistered: true,
+};
+
 const MIB = 2 ** 20;
 
 /**
@@ -338,7 +410,7 @@ const MIB = 2 ** 20;
  * @throws {TypeError} For a value of the wrong type, {@linkcode RangeError} for one out of range.
  */
 export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBrokerOptions {
-  checkOptions("A broker's options", options);
+  checkOptions("A broker's options", options, BROKER_OPTIONS);
   return {
     bind: endpoints("bind", options.bind),
     ...heartbeats(options),
@@ -368,7 +440,7 @@ export function resolveChangedOptions(
   before: ResolvedBrokerOptions,
   changes: LiveBrokerOptions,
 ): ResolvedBrokerOptions {
-  checkOptions("A broker's options", changes);
+  checkOptions("A broker's options", changes, BROKER_OPTIONS);
   for (const name of FIXED) {
     if ((changes as BrokerOptions)[name] === undefined) continue;
     throw new TypeError(
@@ -394,6 +466,7 @@ export function resolveClientOptions(
   const options: ClientOptions = typeof given === "string" || Array.isArray(given)
     ? { broker: given as string | readonly string[] }
     : given as ClientOptions;
+  checkOptions("A client's options", options, CLIENT_OPTIONS);
   const brokers = endpoints("broker", options.broker);
   return {
     brokers,
@@ -417,7 +490,7 @@ export function resolveClientOptions(
  * @throws {TypeError} For a value of the wrong type.
  */
 export function takeRequestOptions(options: RequestOptions): RequestOptions {
-  checkOptions("The options of a request", options);
+  checkOptions("The options of a request", options, REQUEST_OPTIONS);
   // Not by a spread: they may be inherited, as the signal of an AbortController is.
   const { timeout, deadline, retries, signal, noWait, once, headers } = options;
   checkSignal(signal);
@@ -430,7 +503,7 @@ export function takeRequestOptions(options: RequestOptions): RequestOptions {
     signal,
     noWait,
     once,
-    headers: isPlain(headers) ? { ...headers } : headers,
+    headers: headers !== undefined && isPlain(headers) ? { ...headers } : headers,
   };
 }
 
@@ -451,7 +524,7 @@ export function resolveRequestOptions(
 
 /** The same for a worker's options. */
 export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOptions {
-  checkOptions("A worker's options", options);
+  checkOptions("A worker's options", options, WORKER_OPTIONS);
   return {
     brokers: endpoints("broker", options.broker),
     service: servedName(options.service),
@@ -650,16 +723,24 @@ function bodyFrame(frame: unknown): Uint8Array {
 
 /**
  * Whether what is given can be options. A signal alone, a URL or a list of endpoints is an object,
- * too, and has none of them.
+ * too, and has none of them; and what is misspelt would be missed silently.
  *
  * @param whose Whose they are, for the message.
  * @param options What is given.
+ * @param names The options that there are.
  * @throws {TypeError} If not.
  */
-export function checkOptions(whose: string, options: unknown): void {
+export function checkOptions<T extends object>(whose: string, options: T, names: Names<T>): void {
   // One has a signal, as options have.
-  if (isPlain(options) || options instanceof AbortController) return;
-  throw new TypeError(`${whose} are an object, got ${show(options)}`);
+  if (!isPlain(options) && !(options instanceof AbortController)) {
+    throw new TypeError(`${whose} are an object, got ${show(options)}`);
+  }
+  for (const name in options) {
+    // What is inherited may be another's, as the abort() of an AbortController is.
+    if (name in names || options[name] === undefined || !Object.hasOwn(options, name)) continue;
+    const known = Object.keys(names).join(", ");
+    throw new TypeError(`${whose} have no ${JSON.stringify(name)}, only ${known}`);
+  }
 }
 
 /**
@@ -678,9 +759,9 @@ export function checkFlag(name: string, value: boolean | undefined): void {
  * @param options What it is given.
  * @throws {TypeError} If they are none.
  */
-export function isReconnect(options: boolean | { reconnect?: boolean }): boolean {
+export function isReconnect(options: ConnectOptions | boolean): boolean {
   if (typeof options === "boolean") return options;
-  checkOptions("The options of connect()", options);
+  checkOptions("The options of connect()", options, { reconnect: true });
   checkFlag("reconnect", options.reconnect);
   return options.reconnect ?? false;
 }

@@ -20,7 +20,7 @@
 
 import { Broker, type BrokerOptions } from "./broker.ts";
 import { Calls } from "./calls.ts";
-import type { ClientLike, ConnectOptions } from "./client.ts";
+import type { ClientLike } from "./client.ts";
 import { Dialogue, type ReceiveOptions } from "./dialogue.ts";
 import { ServiceError } from "./errors.ts";
 import { Brokers, timeoutError } from "./failover.ts";
@@ -29,8 +29,10 @@ import {
   type Body,
   type BodyFrame,
   bodyFrames,
+  BROKER_OPTIONS,
   checkOptions,
   type ClientOptions,
+  type ConnectOptions,
   headerFrame,
   headersOf,
   isReconnect,
@@ -44,10 +46,17 @@ import type { Exchange, Transport } from "./pool.ts";
 import { Payload, type Reply, ReplyPart } from "./reply.ts";
 
 export * from "./broker.ts";
-export type { ClientLike, ConnectOptions } from "./client.ts";
+export type { ClientLike } from "./client.ts";
 export type { DialectName } from "./codec.ts";
 export type { ReceiveOptions } from "./dialogue.ts";
-export type { Body, BodyFrame, ClientOptions, RequestOptions } from "./options.ts";
+export type {
+  Body,
+  BodyFrame,
+  ClientOptions,
+  ConnectOptions,
+  DialectOption,
+  RequestOptions,
+} from "./options.ts";
 export { Payload, Reply, ReplyPart } from "./reply.ts";
 
 /** A request that a {@linkcode MockClient} got. */
@@ -471,7 +480,7 @@ export interface TestBroker extends AsyncDisposable {
  * ```
  */
 export function startBroker(options: BrokerOptions = {}): TestBroker {
-  checkOptions("A broker's options", options);
+  checkOptions("A broker's options", options, BROKER_OPTIONS);
   const broker = new Broker({ ...options, bind: options.bind ?? "tcp://127.0.0.1:*" });
   const endpoint = broker.bind()[0]!;
   const ended = broker.run();

@@ -23,6 +23,7 @@ import {
   type Body,
   checkOptions,
   checkSignal,
+  type ConnectOptions,
   isReconnect,
   resolveDrain,
   type ResolvedWorkerOptions,
@@ -37,7 +38,7 @@ import { WorkerTraces } from "./worker_traces.ts";
 export type { DialectName, Id } from "./codec.ts";
 export * from "./errors.ts";
 export { Payload } from "./reply.ts";
-export type { Body, BodyFrame, DialectOption, WorkerOptions } from "./options.ts";
+export type { Body, BodyFrame, ConnectOptions, DialectOption, WorkerOptions } from "./options.ts";
 export type { HandlerResult, RequestErrorHandler, RequestHandler } from "./worker_handler.ts";
 export { type PartOptions, WorkerRequest, type WorkerRequestInit } from "./worker_request.ts";
 
@@ -66,6 +67,12 @@ export interface ServeOptions {
    * few times at most.
    */
   onError?: RequestErrorHandler;
+}
+
+/** How {@linkcode Worker.waitForRequest} can be ended. */
+export interface WaitOptions {
+  /** Ends the waiting, which fails with the signal's reason, and nothing else. */
+  signal?: AbortSignal;
 }
 
 /** How a worker is stopped. */
@@ -201,7 +208,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {MdpError} If libzmq cannot be opened.
    */
   async serve(handler: RequestHandler, options: ServeOptions = {}): Promise<void> {
-    checkOptions("The options of serve()", options);
+    checkOptions("The options of serve()", options, { signal: true, onError: true });
     const { signal, onError } = options;
     wantFunction("handler", handler);
     if (onError !== undefined) wantFunction("onError", onError);
@@ -269,14 +276,14 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * Connects and registers, in the background; the other ways to use the worker do it too. What
    * comes waits until it is taken.
    *
-   * @param options With `reconnect`, connections that there are already are ended, with all
-   * requests in hand, and made anew; otherwise they are left as they are.
+   * @param options Whether connections that there are already are ended, with all requests in hand,
+   * and made anew: as {@linkcode ConnectOptions}, or only `true`. Otherwise they are left as they are.
    * @throws {TypeError} If the options are none.
    * @throws {StateError} If the worker is closed.
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    * @throws {MdpError} If libzmq cannot be opened.
    */
-  connect(options: { reconnect?: boolean } = {}): void {
+  connect(options: ConnectOptions | boolean = false): void {
     const reconnect = isReconnect(options);
     this.#refuseIfClosed();
     if (this.#sessions.length === 0) return this.#open();
@@ -289,20 +296,21 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * Waits for a request, and connects first if that has not been done. Unlike majortomo's, it
    * goes on waiting when the broker is lost, on a new connection.
    *
-   * @param options The signal ends the waiting, and nothing else.
+   * @param options See {@linkcode WaitOptions}.
    * @returns The request. It is to be answered by its own methods or by those of the worker.
-   * @throws {TypeError} If the signal is none.
+   * @throws {TypeError} If an option has the wrong type.
    * @throws {StateError} If the worker is served, iterated over or closed.
    * @throws {DisconnectedError} If the worker is closed meanwhile.
    * @throws {ZmqError} If libzmq refuses the endpoint, or has no more sockets.
    */
-  async waitForRequest(options: { signal?: AbortSignal } = {}): Promise<WorkerRequest> {
-    checkOptions("The options of waitForRequest()", options);
-    checkSignal(options.signal);
+  async waitForRequest(options: WaitOptions = {}): Promise<WorkerRequest> {
+    checkOptions("The options of waitForRequest()", options, { signal: true });
+    const { signal } = options;
+    checkSignal(signal);
     this.#refuseIfUsed();
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     this.#open();
-    const request = await this.#take(options.signal);
+    const request = await this.#take(signal);
     if (request !== undefined) return request;
     throw new DisconnectedError(
       `The worker for service "${this.#service}" was closed while it waited for a request`,
@@ -376,7 +384,7 @@ export class Worker implements AsyncIterable<WorkerRequest>, AsyncDisposable {
    * @throws {TypeError} If `drain` is no number, {@linkcode RangeError} if it is negative.
    */
   async close(options: StopOptions = {}): Promise<void> {
-    checkOptions("The options of close()", options);
+    checkOptions("The options of close()", options, { drain: true });
     const drain = resolveDrain(options.drain, this.#options.drain);
     if (!this.#isClosed) this.#close().then(this.#ended.resolve, this.#ended.reject);
     this.#limitDrain(drain);

@@ -6,7 +6,7 @@
 
 import type { Id } from "./codec.ts";
 import { DisconnectedError, ServiceError, StateError, TimeoutError } from "./errors.ts";
-import { type Body, bodyFrames, headerFrame, headersOf } from "./options.ts";
+import { type Body, bodyFrames, checkOptions, headerFrame, headersOf } from "./options.ts";
 import { Payload } from "./reply.ts";
 import { itemsOf } from "./worker_items.ts";
 
@@ -250,7 +250,7 @@ export class WorkerRequest extends Payload {
    * going on never runs ahead of a slow broker.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body is none, or the headers are no strings, {@linkcode RangeError}
+   * @throws {TypeError} If the body or the options are none, or the headers are no strings, {@linkcode RangeError}
    * if it has more than `maxMessageSize` bytes. It can be answered still.
    */
   // deno-lint-ignore require-await -- what is wrong with the arguments is told by the promise
@@ -267,7 +267,7 @@ export class WorkerRequest extends Payload {
    * @returns A promise that resolves when the socket has taken it.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body is none, or the headers are no strings, {@linkcode RangeError}
+   * @throws {TypeError} If the body or the options are none, or the headers are no strings, {@linkcode RangeError}
    * if it has more than `maxMessageSize` bytes. It can be answered still.
    */
   // deno-lint-ignore require-await -- the same
@@ -361,7 +361,8 @@ export class WorkerRequest extends Payload {
     options: PartOptions | undefined,
   ): Promise<void> | undefined {
     this.#refuseIfOver();
-    const headers = options === undefined ? undefined : headerFrame(options.headers);
+    if (options !== undefined) checkOptions("The options of a part", options, { headers: true });
+    const headers = headerFrame(options?.headers);
     const frames = bodyFrames(body, this.#init.maxMessageSize, headers);
     if (command === "final") {
       this.#answered = true;

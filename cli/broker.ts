@@ -27,7 +27,7 @@ import { flag, option } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
 import { Broker } from "../broker.ts";
 import { MdpError } from "../errors.ts";
-import { merge, type Settings, VALUES } from "./broker_options.ts";
+import { brokerOptions, merge, type Settings, VALUES } from "./broker_options.ts";
 import { ANY_OPTIONS, parseArguments, type Program, runProgram } from "./command_line.ts";
 import type { Config } from "./config.ts";
 import { EXIT } from "./exit_codes.ts";
@@ -193,7 +193,7 @@ export function main(args: readonly string[]): Promise<number> {
     const prepare = (config: Config) => prepareLogging(NAME, logSettings(given, config));
 
     using stop = stopSignal();
-    const broker = new Broker({ ...settings, bind: settings.bindUrl });
+    const broker = new Broker(brokerOptions(settings));
     let endpoints, http;
     try {
       // Before the log is configured, as the broker would log there what is said below.
@@ -222,7 +222,10 @@ export function main(args: readonly string[]): Promise<number> {
         asItIs(`${path}: Ignored, as it is for Python only: ${config.ignored.join(", ")}`),
       );
     }
-    await Promise.all([broker.run(stop), warmUp(stop.signal).then(releaseMemory)]);
+    await Promise.all([
+      broker.run({ signal: stop.signal }),
+      warmUp(stop.signal).then(releaseMemory),
+    ]);
     await http?.close();
     return EXIT.ok;
   });

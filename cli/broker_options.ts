@@ -6,7 +6,7 @@
  */
 
 import { choice } from "@optique/core/valueparser";
-import type { BrokerOptions } from "../options.ts";
+import { BROKER_OPTIONS, type BrokerOptions } from "../options.ts";
 import { UsageError } from "./command_line.ts";
 import { LOG_FORMATS, type LogFormat } from "./logging.ts";
 import {
@@ -36,6 +36,12 @@ export interface Settings extends Omit<BrokerOptions, "bind" | "linger" | "sendH
   debug?: boolean;
   /** `--log-format`: the form of the log. */
   logFormat?: LogFormat;
+}
+
+/** Those that are the broker's own. */
+export function brokerOptions(settings: Settings): BrokerOptions {
+  const own = Object.entries(settings).filter(([name]) => name in BROKER_OPTIONS);
+  return { ...Object.fromEntries(own), bind: settings.bindUrl };
 }
 
 /** How the options that take a value are read. */

@@ -233,7 +233,7 @@ async function runWorker(
   await worker.serve(async ({ frames, signal }) => {
     if (delay > 0) await pause(delay, undefined, { signal });
     return garbage ? frames.toReversed().map((frame) => frame.toReversed()) : frames;
-  }, stop);
+  }, { signal: stop.signal });
 }
 
 async function runClient(

@@ -46,7 +46,8 @@ if (scope !== undefined) {
         scope.postMessage({ state: "ended" });
         return;
       }
-      workers = Array.from({ length: job.workers }, () => new Worker(job));
+      const { workers: count, ...options } = job;
+      workers = Array.from({ length: count }, () => new Worker(options));
       const serving = workers.map((worker) => worker.serve(({ frames }) => frames));
       scope.postMessage({ state: "serving" });
       await Promise.all(serving);

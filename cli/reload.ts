@@ -6,7 +6,7 @@
 
 import type { Broker } from "../broker.ts";
 import { type LiveBrokerOptions, resolveBrokerOptions } from "../options.ts";
-import { kebabCase, merge, type Settings } from "./broker_options.ts";
+import { brokerOptions, kebabCase, merge, type Settings } from "./broker_options.ts";
 import { type Config, readConfig } from "./config.ts";
 import { asItIs, cliLogger } from "./logging.ts";
 import { printableText } from "./printable.ts";
@@ -145,8 +145,8 @@ export class Reloader {
 
 /** Whole, with the defaults. */
 function resolved(settings: Settings) {
-  const { bindUrl, http, gateway = false, gatewayOrigin, ...options } = settings;
-  const { bind, ...rest } = resolveBrokerOptions({ ...options, bind: bindUrl });
+  const { http, gateway = false, gatewayOrigin } = settings;
+  const { bind, ...rest } = resolveBrokerOptions(brokerOptions(settings));
   return { ...rest, bindUrl: bind, http, gateway, gatewayOrigin };
 }
 

@@ -32,6 +32,8 @@ import { Metrics } from "./metrics.ts";
 import { page } from "./page.ts";
 import { respond, respondError, respondJson } from "./responses.ts";
 
+export type { ClientOptions, DialectName, DialectOption } from "../client.ts";
+export * from "../errors.ts";
 export type { GatewayOptions } from "./gateway.ts";
 
 /** Options of {@linkcode BrokerHttp}. */

@@ -306,7 +306,7 @@ Deno.test("`on()` tells of the types asked for alone, and `events()` does", asyn
     type: "request answered",
     service: "echo",
   });
-  await answered.return!();
+  await answered.return();
 });
 
 Deno.test("`BrokerEvents` has routing tell of every request only while somebody wants to know", () => {
@@ -324,7 +324,7 @@ Deno.test("`BrokerEvents` has routing tell of every request only while somebody 
   assert.deepEqual(told, [true, false]);
 });
 
-Deno.test("`on()` and `events()` refuse types that there are not", () => {
+Deno.test("`on()` and `events()` refuse types that there are not, and what are no options", () => {
   const broker = new Broker();
   const wrong = { types: ["worker lost"] } as never;
   for (const listen of [() => broker.on(() => {}, wrong), () => broker.events(wrong)]) {
@@ -334,6 +334,10 @@ Deno.test("`on()` and `events()` refuse types that there are not", () => {
     });
   }
   assert.throws(() => broker.events({ types: "worker left" } as never), TypeError);
+  for (const wrong of [5, null, ["worker left"], { type: ["worker left"] }]) {
+    const error = { name: "TypeError", message: /^The options of on\(\) / };
+    assert.throws(() => broker.on(() => {}, wrong as never), error);
+  }
 });
 
 Deno.test("`on()`: whoever listens may close the broker, which ends the turn first", async () => {

@@ -98,6 +98,10 @@ Deno.test("`reconfigure()` refuses what cannot change, or does not fit, and chan
     "heartbeatTimeout must be at least heartbeatInterval (3600000), got 100",
   );
   assert.throws(() => broker.reconfigure(null as never), TypeError);
+  assert.throws(
+    () => broker.reconfigure({ maxQueu: 5 } as never),
+    /TypeError: .* have no "maxQueu", only /,
+  );
   const client = stage.peer("c");
   for (const body of ["1", "2"]) client.send(C, C_REQUEST, "nobody", body);
   await fence(client);

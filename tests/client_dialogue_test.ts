@@ -118,7 +118,7 @@ Deno.test("`send` throws RangeError when the body is larger than `maxMessageSize
   await stage.asked("echo", "x".repeat(100));
 });
 
-Deno.test("`recvPart` rejects when its timeout is wrong", async () => {
+Deno.test("`recvPart` rejects when its timeout or options are wrong", async () => {
   await using stage = new ClientStage();
   const client = stage.client();
   // deno-lint-ignore no-explicit-any -- What a caller without types can do.
@@ -128,6 +128,24 @@ Deno.test("`recvPart` rejects when its timeout is wrong", async () => {
   await assertFails(recvPart(null), TypeError, /timeout.*null/);
   await assertFails(recvPart({ signal: 1 }), TypeError, /signal.*1/);
   assert.throws(() => client.recvAll(-1), RangeError);
+  for (const wrong of [AbortSignal.timeout(1), ["x"], { timout: 5 }]) {
+    await assertFails(recvPart(wrong), TypeError, /^The options of a wait /);
+    await assertFails(client.recvAllAsList(wrong as never), TypeError, /^The options of a wait/);
+    assert.throws(() => client.recvAll(wrong as never), TypeError);
+  }
+});
+
+Deno.test("`recvAll` takes its options as they are when it is called", async () => {
+  await using stage = new ClientStage();
+  const client = stage.client();
+  client.send("slow", "x");
+  const { answer } = await stage.asked("slow", "x");
+  const options = { timeout: 60_000 };
+  const parts = client.recvAll(options);
+  options.timeout = 0;
+  const next = parts.next();
+  answer(C, FINAL, "slow", "at last");
+  assert.deepEqual(texts((await next).value!), ["at last"]);
 });
 
 Deno.test("`recvPart` leaves the reply due after TimeoutError", async () => {

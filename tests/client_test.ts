@@ -84,6 +84,9 @@ Deno.test("`request` rejects with TypeError or RangeError when an argument is wr
       [TypeError, /body.*got \{/, "echo", ["a", {}]],
       [TypeError, /options.*got 1000/, "echo", "a", 1000],
       [TypeError, /options.*got null/, "echo", "a", null],
+      [TypeError, /options of a request have no "timout", only timeout, /, "echo", "a", {
+        timout: 5,
+      }],
       [TypeError, /timeout.*got "1"/, "echo", "a", { timeout: "1" }],
       [RangeError, /timeout.*got -1/, "echo", "a", { timeout: -1 }],
       [RangeError, /timeout.*got NaN/, "echo", "a", { timeout: NaN }],

@@ -5,6 +5,7 @@ import {
   backoffPause,
   bodyFrames,
   type BrokerOptions,
+  checkOptions,
   type ClientOptions,
   DEFAULT_ENDPOINT,
   FRAME_COST,
@@ -262,6 +263,31 @@ const WRONG: Wrong[] = [
     "TypeError",
     "A service name is a string or a Uint8Array, got undefined",
   ],
+  [
+    client,
+    { brokers: ["tcp://a:1"] },
+    "TypeError",
+    'A client\'s options have no "brokers", only broker, dialect, timeout, deadline, retries, ' +
+    "backoff, maxBackoff, maxInFlight, heartbeatInterval, heartbeatTimeout, linger, " +
+    "maxMessageSize",
+  ],
+  [
+    worker,
+    { concurency: 4 },
+    "TypeError",
+    'A worker\'s options have no "concurency", only broker, service, dialect, heartbeatInterval, ' +
+    "heartbeatTimeout, concurrency, backoff, maxBackoff, drain, linger, maxMessageSize, " +
+    "onRegistered",
+  ],
+  [
+    broker,
+    { maxQue: 5 },
+    "TypeError",
+    'A broker\'s options have no "maxQue", only bind, heartbeatInterval, heartbeatTimeout, ' +
+    "busyWorkerTimeout, requestExpiry, maxAttempts, maxQueue, maxQueueBytes, maxTotalQueue, " +
+    "maxTotalQueueBytes, maxClientQueue, maxClientQueueBytes, maxMessageSize, " +
+    "sendHighWaterMark, drain, linger",
+  ],
 ];
 
 function endpointMessage(name: string, got: string): string {
@@ -275,6 +301,23 @@ for (const [resolve, options, name, message] of WRONG) {
     assert.throws(() => resolve(options), { name, message });
   });
 }
+
+Deno.test("`checkOptions` wants names that there are, but not of what is inherited", () => {
+  const names = { signal: true } as const;
+  const check = (options: unknown) => () => checkOptions("They", options as object, names);
+  for (const fine of [{}, { signal: 1 }, { other: undefined }, new AbortController()]) {
+    check(fine)();
+  }
+  check(Object.create({ other: 1 }))();
+  check(Object.assign(Object.create(null), { signal: 1 }))();
+  assert.throws(check({ singal: "x" }), {
+    name: "TypeError",
+    message: 'They have no "singal", only signal',
+  });
+  for (const wrong of [null, 5, "signal", ["signal"], AbortSignal.abort(), new Map()]) {
+    assert.throws(check(wrong), { name: "TypeError", message: /^They are an object, got / });
+  }
+});
 
 Deno.test("`resolveRequestOptions` takes the client's where the call says nothing", () => {
   const defaults = { timeout: 1, deadline: 2, retries: 3 };

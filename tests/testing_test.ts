@@ -312,4 +312,5 @@ Deno.test("`startBroker` serves real workers and clients until it is closed", as
 Deno.test("`startBroker` throws when an option is wrong", () => {
   assert.throws(() => startBroker({ bind: "nowhere" }), TypeError);
   assert.throws(() => startBroker({ heartbeatInterval: -1 }), RangeError);
+  assert.throws(() => startBroker({ port: 5555 } as never), /TypeError: .* have no "port", only /);
 });

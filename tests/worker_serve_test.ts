@@ -344,7 +344,7 @@ Deno.test("`partial` and `final` reject with StateError when the FINAL was sent"
   stage.peer.assertNothingElse();
 });
 
-Deno.test("`partial` and `final` reject with TypeError, and send nothing, when given no body", async () => {
+Deno.test("`partial` and `final` reject with TypeError, and send nothing, when given no body, or no options", async () => {
   await using stage = await serving(async (request) => {
     await assert.rejects(request.partial(1 as unknown as string), TypeError);
     await assert.rejects(request.final({} as unknown as string), TypeError);
@@ -352,6 +352,11 @@ Deno.test("`partial` and `final` reject with TypeError, and send nothing, when g
     await assert.rejects(request.replyFrom(bytes("bytes") as never), TypeError);
     await assert.rejects(request.replyFrom(1 as never), TypeError);
     await assert.rejects(request.replyFrom(["1"], 1 as never), TypeError);
+    for (const wrong of [null, 5, { a: "b" }, new Headers({ a: "b" })]) {
+      const error = { name: "TypeError", message: /^The options of a part / };
+      await assert.rejects(request.partial("x", wrong as never), error);
+      await assert.rejects(request.final("x", wrong as never), error);
+    }
     assert.equal(request.isAnswered, false);
     return "fine";
   });
@@ -418,6 +423,10 @@ Deno.test("`serve` rejects with TypeError, and connects to nothing, when its arg
   await assert.rejects(
     worker.serve(() => "", null as never),
     /TypeError: The options of serve\(\) are an object, got null/,
+  );
+  await assert.rejects(
+    worker.serve(() => "", { onEror: () => "sorry" } as never),
+    /TypeError: The options of serve\(\) have no "onEror", only signal, onError/,
   );
   await assert.rejects(
     worker.waitForRequest({ signal: 5 as never }),

@@ -421,8 +421,8 @@ Deno.test("`connect` does nothing when connected, and makes a new connection whe
   const first = await broker.ready();
   first.request("c", "1");
   const request = await worker.waitForRequest();
-  worker.connect();
-  worker.connect({ reconnect: true });
+  for (const options of [undefined, false, { reconnect: false }]) worker.connect(options);
+  worker.connect(true);
   assert.equal(worker.isConnected, true);
   await first.expect("MDPW02", [6]);
   const second = await broker.ready();

@@ -66,7 +66,7 @@ Deno.test("iteration goes on with a new connection when the broker says DISCONNE
 Deno.test("`connect` throws TypeError when its options are none, and connects to nothing", async () => {
   await using broker = new FakeBroker();
   await using worker = broker.worker();
-  for (const wrong of ["x", null, 5, { reconnect: "no" }, [true]]) {
+  for (const wrong of ["x", null, 5, { reconnect: "no" }, { reconect: true }, [true]]) {
     assert.throws(() => worker.connect(wrong as never), TypeError, `${wrong}`);
   }
   assert.equal(worker.isConnected, false);

@@ -291,9 +291,7 @@ export class Link {
       exchange.receiver.onVoid("was refused", error);
     } else {
       this.#losses = 0;
-      // Who set no time did not run out of it: it is the service's word, or the broker's.
-      const isLate = command.code === TOO_LATE && exchange.deadlineAt !== Infinity;
-      exchange.receiver.onError(isLate ? late(exchange.request, error) : error);
+      exchange.receiver.onError(failureOf(error, exchange.request, exchange.deadlineAt));
     }
   }
 
@@ -465,10 +463,17 @@ class LinkExchange implements Exchange, Identified<LinkExchange> {
   }
 }
 
-function late({ service }: Outgoing, cause: ServiceError): TimeoutError {
-  const error = new TimeoutError(
+/**
+ * What a call fails with that is answered with an ERROR.
+ *
+ * @param cause The ERROR.
+ * @param deadlineAt Until when the answer was of use; `Infinity` if no time was set.
+ */
+export function failureOf(cause: ServiceError, { service }: Outgoing, deadlineAt: number): Error {
+  // Who set no time did not run out of it: it is the service's word, or the broker's.
+  if (cause.code !== TOO_LATE || deadlineAt === Infinity) return cause;
+  return new TimeoutError(
     `The request for service ${quote(service)} was not answered in time: ${cause.message}`,
+    { cause },
   );
-  error.cause = cause;
-  return error;
 }

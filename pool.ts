@@ -335,7 +335,8 @@ function isBrokersOwn(service: Uint8Array): boolean {
 /** Options that only the multiplexed dialect can keep. */
 const MULTIPLEXED_ONLY = ["once", "headers"] as const;
 
-function refuse({ service, options }: Outgoing, dialect: DialectName): void {
+/** @throws {StateError} If a request has an option that a dialect without ids cannot keep. */
+export function refuse({ service, options }: Outgoing, dialect: DialectName): void {
   // majortomo's own broker has no mmi.service, and would leave the question unanswered.
   const refused = dialect === "majortomo"
     ? ["noWait", ...MULTIPLEXED_ONLY] as const

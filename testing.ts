@@ -25,6 +25,7 @@ import { Dialogue, type ReceiveOptions } from "./dialogue.ts";
 import { ServiceError } from "./errors.ts";
 import { Brokers, timeoutError } from "./failover.ts";
 import type { Line, Outgoing, Receiver } from "./line.ts";
+import { failureOf } from "./link.ts";
 import {
   type Body,
   type BodyFrame,
@@ -42,7 +43,7 @@ import {
   serviceName,
   withoutUndefined,
 } from "./options.ts";
-import type { Exchange, Transport } from "./pool.ts";
+import { type Exchange, refuse, type Transport } from "./pool.ts";
 import { Payload, type Reply, ReplyPart } from "./reply.ts";
 
 export * from "./broker.ts";
@@ -108,7 +109,8 @@ export interface MockParts {
 /**
  * What a {@linkcode MockClient} answers: the body of a FINAL, one with headers, a reply in parts,
  * or the error that the call fails with. Of a `ServiceError` the caller gets code, message and
- * details; after 502 and 503 it asks again first, as far as its `retries` go.
+ * details, also in the strict dialogue and in the dialects that have no errors, where a `Client` would
+ * see a `TimeoutError`; after 502 and 503 it asks again first, as far as its `retries` go.
  */
 export type MockAnswer = Body | MockPart | MockParts | Error;
 
@@ -161,6 +163,7 @@ export class MockClient implements ClientLike {
   /** By service; the first is next, the last one stays. */
   readonly #replies = new Map<string, MockReply[]>();
   #default: MockReply | undefined;
+  #closed: Promise<void> | undefined;
 
   /**
    * Makes a client without replies.
@@ -174,7 +177,7 @@ export class MockClient implements ClientLike {
     const brokers = new Brokers(resolved.brokers);
     const answer = (request: Outgoing) => this.#answer(request);
     const transport: Transport = {
-      open: (endpoint, request, receiver) => this.#open(endpoint, request, receiver),
+      open: (...asked) => this.#open(...asked),
       suspect: (_endpoint, onSilent) => onSilent(),
       isMute: () => false,
       close: () => Promise.resolve(),
@@ -223,8 +226,10 @@ export class MockClient implements ClientLike {
    * @returns The reply that was set.
    * @throws {Error} If none was set for the service; or the error that was set.
    * @throws {TimeoutError} If `raiseTimeout` is true; or if a function that makes the reply takes
-   * longer than the timeout or deadline.
-   * @throws {StateError} If the client is closed.
+   * longer than the timeout or deadline, or the error that was set is a `ServiceError` 504 and there
+   * is a deadline.
+   * @throws {StateError} If the client is closed, or the dialect that it was made with cannot keep an
+   * option.
    */
   async request(
     service: string | Uint8Array,
@@ -315,11 +320,14 @@ export class MockClient implements ClientLike {
   /**
    * As `Client.close()`: calls that wait fail, and so do later ones.
    *
-   * @returns A promise of the end.
+   * @returns A promise of the end, the same for each call.
    */
-  async close(): Promise<void> {
-    this.#calls.close();
-    await this.#dialogue.close(0);
+  close(): Promise<void> {
+    if (this.#closed === undefined) {
+      this.#calls.close();
+      this.#closed = this.#dialogue.close(0);
+    }
+    return this.#closed;
   }
 
   /** `close()`, for `await using`. */
@@ -327,13 +335,20 @@ export class MockClient implements ClientLike {
     await this.close();
   }
 
-  #open(endpoint: string, request: Outgoing, receiver: Receiver): Exchange {
+  #open(
+    endpoint: string,
+    request: Outgoing,
+    receiver: Receiver,
+    deadlineAt: number,
+  ): Exchange {
+    const { multiplexed, dialect } = this.#options;
+    if (multiplexed === "never") refuse(request, dialect.name);
     const line = new MockLine(endpoint, (request) => {
       if (!this.raiseTimeout) return this.#answer(request);
       // Nobody gets it, however it may fail.
       Promise.try(() => this.#answer(request)).catch(() => {});
       return lateReply(endpoint, request, request.options.timeout ?? this.#options.timeout);
-    });
+    }, deadlineAt);
     line.ask(request, receiver);
     return { poll: () => {}, abandon: () => void line.close() };
   }
@@ -383,22 +398,26 @@ class MockDialogue extends Dialogue {
 class MockLine implements Line {
   readonly endpoint: string;
   readonly #answer: (request: Outgoing) => MockAnswer | Promise<MockAnswer>;
+  readonly #deadlineAt: number;
   #closed = false;
 
   constructor(
     endpoint: string,
     answer: (request: Outgoing) => MockAnswer | Promise<MockAnswer>,
+    deadlineAt = Infinity,
   ) {
     this.endpoint = endpoint;
     this.#answer = answer;
+    this.#deadlineAt = deadlineAt;
   }
 
   ask(request: Outgoing, receiver: Receiver): void {
-    const fail = (error: unknown) => this.#deliver(asError(error), receiver);
+    const deliver = (answer: MockAnswer) => this.#deliver(answer, request, receiver);
+    const fail = (error: unknown) => deliver(asError(error));
     try {
       const answer = this.#answer(request);
-      if (!(answer instanceof Promise)) return this.#deliver(answer, receiver);
-      answer.then((answer) => this.#deliver(answer, receiver)).catch(fail);
+      if (!(answer instanceof Promise)) return deliver(answer);
+      answer.then(deliver).catch(fail);
     } catch (error) {
       fail(error);
     }
@@ -411,7 +430,7 @@ class MockLine implements Line {
     return Promise.resolve();
   }
 
-  #deliver(answer: MockAnswer, receiver: Receiver): void {
+  #deliver(answer: MockAnswer, request: Outgoing, receiver: Receiver): void {
     const { partials, final } = partsOf(answer);
     if (this.#closed) return;
     for (const part of partials) receiver.onPart(part);
@@ -419,6 +438,8 @@ class MockLine implements Line {
     // They say nothing against the request: as far as its retries go it is made again.
     else if (final instanceof ServiceError && [502, 503].includes(final.code)) {
       receiver.onVoid("was refused", final);
+    } else if (final instanceof ServiceError) {
+      receiver.onError(failureOf(final, request, this.#deadlineAt));
     } else receiver.onError(final);
   }
 }
@@ -426,6 +447,10 @@ class MockLine implements Line {
 function partsOf(answer: MockAnswer): { partials: ReplyPart[]; final: ReplyPart | Error } {
   const isParts = typeof answer === "object" && answer !== null && "partials" in answer;
   const { partials, final } = isParts ? answer : { partials: [], final: answer };
+  if (!Array.isArray(partials)) {
+    const shown = Deno.inspect(partials, { depth: 0 });
+    throw new TypeError(`partials are a list of bodies, got ${shown}`);
+  }
   return {
     partials: partials.map((part) => partOf("partial", part)),
     final: final instanceof Error ? final : partOf("final", final),

@@ -129,6 +129,41 @@ Deno.test("`reply` gives headers with a PARTIAL and a FINAL, and `requests` has 
   ]);
 });
 
+Deno.test("`MockClient` takes ServiceError 504 for a TimeoutError when a deadline was set", async () => {
+  await using client = new MockClient();
+  const late = new ServiceError(504, "Its time to live has passed");
+  client.reply("slow", late);
+  const error = await failure(client.request("slow", "", { deadline: 60_000 }));
+  assert.ok(error instanceof TimeoutError, `${error}`);
+  assert.equal(error.cause, late);
+  assert.match(error.message, /"slow" was not answered in time: Its time to live has passed/);
+  assert.equal(await failure(client.request("slow")), late);
+  await using hasty = new MockClient({ deadline: 60_000 });
+  hasty.reply("slow", late);
+  await assertFails(hasty.stream("slow").next(), TimeoutError, /"slow".*in time/);
+});
+
+Deno.test("`MockClient` refuses what its dialect cannot keep, as a `Client` does", async () => {
+  await using router = RawSocket.router();
+  const refused = { rfc: ["once", "headers"], majortomo: ["noWait", "once", "headers"] };
+  const values = { noWait: true, once: true, headers: { a: "b" } };
+  for (const dialect of ["rfc", "majortomo"] as const) {
+    await using mock = new MockClient({ broker: router.endpoint, dialect });
+    await using client = new Client({ broker: router.endpoint, dialect });
+    mock.setReply("x");
+    for (const [name, value] of Object.entries(values)) {
+      if (!refused[dialect].includes(name)) continue;
+      const [error, same] = await Promise.all(
+        [mock, client].map((either) => failure(either.request("echo", "", { [name]: value }))),
+      );
+      assert.ok(error instanceof StateError, `${error}`);
+      assert.equal(error.message, same!.message);
+      assert.equal(mock.requests.length, 0);
+    }
+    assert.equal((await mock.request("echo", "", { noWait: dialect === "rfc" })).text(), "x");
+  }
+});
+
 Deno.test("`reply` gives code, message and details of a ServiceError", async () => {
   await using client = new MockClient();
   client.reply("divide", new ServiceError(422, "Division by zero", bytes([1])));
@@ -156,6 +191,10 @@ Deno.test("`reply` and `setReply` throw TypeError when that is no reply", () => 
   const untyped = client as any;
   assert.throws(() => untyped.reply("echo", 7), TypeError);
   assert.throws(() => untyped.reply("echo", { partials: [7] }), TypeError);
+  assert.throws(() => untyped.reply("echo", { partials: "ab" }), {
+    name: "TypeError",
+    message: 'partials are a list of bodies, got "ab"',
+  });
   assert.throws(() => untyped.reply("echo", { final: "x" }), TypeError);
   assert.throws(() => untyped.reply("echo", { headers: { count: 7 } }), TypeError);
   assert.throws(() => untyped.reply("echo", null), TypeError);
@@ -243,7 +282,9 @@ Deno.test("`MockClient` keeps to timeout, signal and close when a reply takes it
   await assertFails(client.recvPart(20), TimeoutError, /"never".* 20 ms/);
   const calls = [client.request("never"), client.stream("never").next()].map(failure);
   const waiting = failure(client.recvPart());
-  await client.close();
+  const closed = client.close();
+  assert.equal(client.close(), closed);
+  await closed;
   for (const error of [...await Promise.all(calls), await waiting]) {
     assert.ok(error instanceof StateError, error.stack);
   }

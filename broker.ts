@@ -130,7 +130,8 @@ export interface CloseOptions {
 }
 
 /**
- * An MDP 0.2 broker, to be run on its own or inside another program.
+ * An MDP 0.2 broker, to be run on its own or inside another program. While it is bound it keeps the
+ * process alive.
  *
  * @example A broker on a port that the system chooses
  * ```ts no-eval

@@ -78,8 +78,10 @@ const HEADER_LENGTH = 6;
  * @param command What to send.
  * @param into 20 bytes that a control frame of the multiplexed dialect is written to. Default: new
  * ones; whoever sends at once can use the same ones again.
- * @returns Its frames, in an array of the caller's own.
- * @throws {TypeError} If a reply names no service in a dialect that does.
+ * @returns Its frames, in an array of the caller's own. Values are not looked at: an id of 0, a code of
+ * 9999 or an empty name are written as they are, and refused by who decodes them.
+ * @throws {TypeError} If a reply names no service in a dialect that does, or the dialect has no such
+ * command.
  */
 export function encode<F = Uint8Array>(
   command: Command<F>,

@@ -167,7 +167,9 @@ export interface ClientOptions {
    */
   maxBackoff?: number;
   /**
-   * How many requests may be in flight at once; more wait for their turn.
+   * How many requests may be in flight at once; more wait for their turn. A handler that asks another
+   * service by the client that its own callers use can wait for a turn that they have: give it one of
+   * its own.
    * @default {256}
    */
   maxInFlight?: number;
@@ -541,9 +543,9 @@ export function resolveWorkerOptions(options: WorkerOptions): ResolvedWorkerOpti
 /** What names of services begin with that a broker answers itself: "mmi.". RFC 8. */
 const RESERVED = [0x6d, 0x6d, 0x69, 0x2e] as const;
 
-/** The name of a service that a worker can serve. */
+/** The name of a service that a worker can serve: bytes of its own, since it is sent again and again. */
 function servedName(service: string | Uint8Array): Uint8Array {
-  const name = serviceName(service);
+  const name = new Uint8Array(serviceName(service));
   if (!RESERVED.every((byte, i) => name[i] === byte)) return name;
   throw new RangeError(
     `service is one that a worker can serve, but those that begin with "mmi." are the broker's own, ` +
@@ -656,7 +658,10 @@ export function serviceName(name: string | Uint8Array): Uint8Array {
 /** The one that was encoded last: a client mostly asks for the same service again. */
 let lastName: { text: string; bytes: Uint8Array } | undefined;
 
-/** One frame of a body: text, sent as UTF-8, or bytes. */
+/**
+ * One frame of a body: text, sent as UTF-8, or bytes. A lone surrogate, in a name too, is sent as U+FFFD,
+ * as by `TextEncoder`.
+ */
 export type BodyFrame = string | Uint8Array;
 
 /** A body: one frame, or several in a list. An empty list is sent as one empty frame. */

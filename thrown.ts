@@ -12,7 +12,7 @@
  */
 export function wordsOf(error: unknown, otherwise: string): string {
   try {
-    return error instanceof Error ? `${error.message}` : String(error);
+    return (error instanceof Error ? `${error.message}` : String(error)) || otherwise;
   } catch {
     return otherwise;
   }

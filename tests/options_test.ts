@@ -120,6 +120,13 @@ Deno.test("`resolve…Options` makes a list of its own of several endpoints", ()
   assert.deepEqual(resolved.bind, ["tcp://*:5555"]);
 });
 
+Deno.test("`resolveWorkerOptions` makes bytes of its own of a service in bytes", () => {
+  const service = bytes("echo");
+  const resolved = worker({ service });
+  service[0] = 0;
+  assert.deepEqual(resolved.service, bytes("echo"));
+});
+
 Deno.test("`resolveBrokerOptions` takes a `requestExpiry` of 0 for none", () => {
   assert.equal(broker({ requestExpiry: 0 }).requestExpiry, Infinity);
   assert.equal(broker({ requestExpiry: Infinity }).requestExpiry, Infinity);

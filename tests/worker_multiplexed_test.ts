@@ -322,6 +322,7 @@ Deno.test("an error that is larger than any broker takes is told as far as it ca
 
 const UNTELLABLE: [name: string, error: () => unknown, words: string][] = [
   ["an object without a text", () => Object.create(null), "The handler failed"],
+  ["an Error without a message", () => new Error(), "The handler failed"],
   ["an error whose message throws", () =>
     Object.defineProperty(new Error(), "message", {
       get() {

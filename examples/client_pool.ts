@@ -18,6 +18,8 @@ await using client = new Client({
   broker: brokers,
   timeout: 2_000,
   retries: 3,
+  // For all of it, also the wait for a turn.
+  deadline: 10_000,
   // The others wait for their turn. Where RFC 18 is spoken each in flight has a connection of its own.
   maxInFlight: 32,
 });

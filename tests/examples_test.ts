@@ -62,6 +62,14 @@ Deno.test("examples: the client pool turns to the second broker when the first i
   assert.ok(silent.unread.length > 0, "the first broker was not asked");
 });
 
+Deno.test("examples: the client pool says that nobody answers before its patience is at an end", async () => {
+  await using silent = RawSocket.router();
+  const { code, stdout, stderr } = await run(example("client_pool"), [silent.endpoint]);
+  assert.deepEqual([code, stdout.length, stderr.length], [1, 1, 1]);
+  assert.match(stdout[0]!, /^0 of 1000 requests were answered in \d+\.\d\d s$/);
+  assert.match(stderr[0]!, /"echo".* (timeout of 2000|deadline of 10000) ms/);
+});
+
 Deno.test("examples: the embedded broker serves its own process and others", async () => {
   await using program = start(example("embedded_broker"), []);
   const [, endpoint] = await program.stderr(/^Listening on (tcp:\S+),/);

@@ -446,3 +446,15 @@ Deno.test("bench: at a fixed rate what is due in the time that counts does, howe
   const { requests, seconds, latency } = watch.measured();
   assert.deepEqual([requests, seconds, latency.min, latency.max].map(rounded), [1, 1, 2, 5_500]);
 });
+
+Deno.test("bench: at a fixed rate no more is told than was offered when it looks late", async () => {
+  const watch = new Stopwatch({ warmUp: 0, seconds: 1, watched: {} });
+  const due = watch.from;
+  while (performance.now() < due + 200) await new Promise((resolve) => setTimeout(resolve, 10));
+  watch.tick(performance.now());
+  const { until } = watch;
+  for (let at = due; at < until; at++) watch.answeredDue(Math.max(at, watch.from), at);
+  watch.tick(until);
+  const { requests, seconds } = watch.measured();
+  assert.equal(Math.round(requests / seconds / 10), 100);
+});

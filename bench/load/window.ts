@@ -14,27 +14,31 @@ export class Stopwatch {
   /** What was answered in the time that counts. */
   #requests = 0;
   readonly #watched: Watched;
-  readonly #from: number;
-  readonly #until: number;
+  readonly #length: number;
+  #from: number;
   #before: Record<string, Usage> | undefined;
-  #startedAt = 0;
   #measured: Omit<Measured, "latency"> | undefined;
 
   /** Starts now. This process is watched too, as the client. */
   constructor({ warmUp, seconds, watched }: Window) {
     this.#watched = { ...watched, client: Deno.pid };
+    // The first look takes some ms, as its code is compiled then.
+    this.#look();
+    this.#length = 1_000 * seconds;
     this.#from = performance.now() + 1_000 * warmUp;
-    this.#until = this.#from + 1_000 * seconds;
   }
 
-  /** When what counts begins, as `performance.now()` tells it. */
+  /**
+   * When what counts begins, as `performance.now()` tells it. The first tick that is due moves it to
+   * when that has looked at who is watched: requests, time and CPU count from the same moment.
+   */
   get from(): number {
     return this.#from;
   }
 
   /** When it ends. */
   get until(): number {
-    return this.#until;
+    return this.#from + this.#length;
   }
 
   /** Whether it is over. */
@@ -56,7 +60,7 @@ export class Stopwatch {
    */
   answered(now: number, since: number): void {
     this.tick(now);
-    if (this.#before === undefined || this.#measured !== undefined) return;
+    if (this.#before === undefined || now < this.#from || this.isOver) return;
     this.#requests++;
     this.#latencies.record(now - since);
   }
@@ -70,8 +74,8 @@ export class Stopwatch {
    */
   answeredDue(now: number, since: number): void {
     this.tick(now);
-    if (since < this.#from || since >= this.#until) return;
-    if (this.#measured === undefined) this.#requests++;
+    if (since < this.#from || since >= this.until) return;
+    if (!this.isOver) this.#requests++;
     this.#latencies.record(now - since);
   }
 
@@ -80,8 +84,8 @@ export class Stopwatch {
     if (this.#before === undefined) {
       if (now < this.#from) return;
       this.#before = this.#look();
-      this.#startedAt = now;
-    } else if (now >= this.#until && this.#measured === undefined) {
+      this.#from = performance.now();
+    } else if (now >= this.until && !this.isOver) {
       const after = this.#look();
       const used = Object.entries(after).map(([part, { cpu, rss }]) => {
         const before = this.#before![part]!;
@@ -89,7 +93,7 @@ export class Stopwatch {
       });
       this.#measured = {
         requests: this.#requests,
-        seconds: (now - this.#startedAt) / 1_000,
+        seconds: (now - this.#from) / 1_000,
         usage: Object.fromEntries(used),
       };
     }

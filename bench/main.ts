@@ -14,7 +14,7 @@ import { stopSignal } from "../cli/signals.ts";
 import type { DialectName } from "../codec.ts";
 import { type Contest, hold, type Outcome, type Side } from "./contest.ts";
 import { NAME, type Options, parseOptions } from "./options.ts";
-import { find, natsContests } from "./peers.ts";
+import { find, natsContests, versionOf } from "./peers.ts";
 import { writePlots } from "./plot.ts";
 import { BenchError } from "./process.ts";
 import { heading, report, rows } from "./report.ts";
@@ -37,12 +37,15 @@ export function main(args: readonly string[]): Promise<number> {
       return EXIT.failure;
     }
     if (options.plot !== undefined) await checkFolder(options.plot);
-    const { contests, skipped } = chosen(options);
+    const { contests, skipped, server } = chosen(options);
     for (const line of skipped) tell(`${NAME}: ${line}`);
     using stop = stopSignal();
     try {
       const outcomes = await measure(contests, options, stop.signal);
-      if (options.json) printJson(report(outcomes, options, skipped));
+      if (options.json) {
+        const natsServer = server === undefined ? undefined : await versionOf(server);
+        printJson(report(outcomes, options, skipped, { natsServer }));
+      }
       if (options.plot !== undefined) await plot(options.plot, outcomes);
       return outcomes.some(({ failures }) => failures.length > 0) ? EXIT.failure : EXIT.ok;
     } catch (error) {
@@ -109,8 +112,10 @@ async function measure(
   return outcomes;
 }
 
-/** What is to be measured, and why something that was asked for is not. */
-function chosen(options: Options): { contests: Contest[]; skipped: string[] } {
+/** What is to be measured, and why something that was asked for is not; `nats-server`'s path. */
+function chosen(
+  options: Options,
+): { contests: Contest[]; skipped: string[]; server?: string } {
   const { only, peers, plot } = options;
   // All that there are plots of, unless some of those are named.
   const allPlots = plot !== undefined &&
@@ -127,7 +132,11 @@ function chosen(options: Options): { contests: Contest[]; skipped: string[] } {
     return { contests, skipped: [skipped] };
   }
   const dialects = options.dialects.length > 0 ? options.dialects : ["multiplexed"] as const;
-  return { contests: [...contests, ...natsContests(dialects, options, server)], skipped: [] };
+  return {
+    contests: [...contests, ...natsContests(dialects, options, server)],
+    skipped: [],
+    server,
+  };
 }
 
 function contestsOf(shape: Shape, options: Options): Contest[] {

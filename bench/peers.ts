@@ -98,3 +98,13 @@ export function find(program: string): string | undefined {
       }
     });
 }
+
+/** What a program says of its version; `undefined` if it cannot be started. */
+export async function versionOf(program: string): Promise<string | undefined> {
+  try {
+    const { stdout } = await new Deno.Command(program, { args: ["--version"] }).output();
+    return new TextDecoder().decode(stdout).trim();
+  } catch {
+    return undefined;
+  }
+}

@@ -54,11 +54,19 @@ function line(shape: string, dialect: string, figure: string, unit: string, numb
   return (head + numbers.map((number) => number.padStart(NUMBER)).join("")).trimEnd();
 }
 
-/** All outcomes in one object: what `--json` prints. */
+/**
+ * All outcomes in one object: what `--json` prints.
+ *
+ * @param outcomes All that was measured.
+ * @param settings What the user has set.
+ * @param skipped Why something that was asked for was not measured.
+ * @param versions Of what else was measured.
+ */
 export function report(
   outcomes: readonly Outcome[],
   settings: object,
   skipped: readonly string[],
+  versions: Readonly<Record<string, string | undefined>>,
 ): object {
   return {
     machine: {
@@ -67,6 +75,7 @@ export function report(
       system: Deno.osRelease(),
       deno: Deno.version.deno,
       libzmq: libzmq().version,
+      ...versions,
     },
     settings,
     skipped,

@@ -16,7 +16,7 @@ export interface NatsWorkerJob {
 }
 
 async function run({ port, limit }: NatsWorkerJob): Promise<void> {
-  const connection = await connect({ port });
+  const connection = await connect({ port, noAsyncTraces: true });
   // A callback costs less than the iterator, and is what NATS advises for services under load.
   connection.subscribe("echo", {
     queue: "workers",

@@ -7,15 +7,20 @@
 import { median } from "./figures.ts";
 import type { BacklogJob, BacklogMeasured } from "./load/backlog.ts";
 import type { Memory } from "./load/broker.ts";
-import { CLIENTS, CREDIT, SMALL, WORKERS } from "./loading.ts";
+import { CLIENTS, CREDIT, expected, SMALL, WORKERS } from "./loading.ts";
 import { usage } from "./proc.ts";
 import type { Figures } from "./shape.ts";
 import type { Stage } from "./stage.ts";
 
 /** Requests in the small backlog, and how often it is made at most. */
-const FEW = 1_000, TIMES = 50;
-/** How long the broker may take to give memory back, in ms, and how much of it it may keep. */
-const PATIENCE = 30_000, SETTLED = 0.1;
+export const FEW = 1_000;
+const TIMES = 50;
+/** How long the broker may take to give memory back, in s, and how much of it it may keep. */
+const PATIENCE = 30, KEPT = 0.1;
+/** Before anything is queued it has done so when it has not given back so much for so long, in s. */
+const NOTHING = 4 * 2 ** 20, QUIET = 10;
+/** What a collection has freed is given back within so many s. */
+const FREED = 1;
 /** Before anything is measured, so many are queued and served. */
 const WARM_UP = 20_000;
 
@@ -27,7 +32,6 @@ const WARM_UP = 20_000;
  */
 export async function measureBacklog(stage: Stage): Promise<Figures> {
   const { settings: { backlog: large } } = stage;
-  const small = Math.min(FEW, large);
   const own = ["--request-expiry", "0"];
   for (const limit of ["--max-queue", "--max-total-queue"]) {
     own.push(limit, String(Math.max(large, WARM_UP)));
@@ -38,6 +42,7 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
   const multiplexed = stage.dialect === "multiplexed";
   const job: BacklogJob = {
     url: broker.url,
+    ...expected(broker),
     dialect: stage.dialect,
     bytes: SMALL,
     clients: CLIENTS,
@@ -47,8 +52,8 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
     credit: CREDIT,
     watched: { broker: broker.pid },
     warmUp: WARM_UP,
-    queued: small,
-    times: Math.min(TIMES, Math.ceil(large / small)),
+    queued: FEW,
+    times: Math.min(TIMES, Math.ceil(large / FEW)),
     stops: false,
   };
   const before = await stage.load("backlog.ts", job).next<BacklogMeasured>();
@@ -58,19 +63,29 @@ export async function measureBacklog(stage: Stage): Promise<Figures> {
   const look = async (): Promise<Memory> => {
     await child.next();
     const memory = await broker.ask<Memory>?.("memory");
-    return memory ?? { rss: usage(broker.pid).rss, heap: NaN, external: NaN };
+    await stage.pause(FREED);
+    const { rss } = usage(broker.pid);
+    return memory === undefined ? { rss, heap: NaN, external: NaN } : { ...memory, rss };
+  };
+  /** V8 returns memory only once it has been idle for a while. */
+  const settle = async (memory: Memory, enough: number, quiet: number) => {
+    const end = performance.now() + 1_000 * PATIENCE;
+    let until = performance.now() + 1_000 * quiet;
+    while (memory.rss > enough && performance.now() < Math.min(until, end)) {
+      await stage.pause(0.5);
+      const { rss } = usage(broker.pid);
+      if (rss <= memory.rss - NOTHING) until = performance.now() + 1_000 * quiet;
+      memory.rss = Math.min(rss, memory.rss);
+    }
   };
   const empty = await look();
+  await settle(empty, 0, QUIET);
   await child.say("");
   const full = await look();
   await child.say("");
   const drained = await look();
-  // V8 returns memory only once it has been idle for a while.
-  const until = performance.now() + PATIENCE;
-  const settled = (full.rss - empty.rss) * SETTLED;
-  for (; drained.rss - empty.rss > settled && performance.now() < until; await stage.pause(0.5)) {
-    drained.rss = usage(broker.pid).rss;
-  }
+  const kept = Math.max(NOTHING, KEPT * (full.rss - empty.rss));
+  await settle(drained, empty.rss + kept, PATIENCE);
   await child.say("");
   const after = await child.next<BacklogMeasured>();
   const rateOfSmall = median(before.rates);

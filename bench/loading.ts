@@ -4,10 +4,13 @@
  * @module
  */
 
+import type { BrokerStats } from "../broker_stats.ts";
+import { Client } from "../client.ts";
+import { MdpError } from "../errors.ts";
 import type { ClientJob } from "./load/client.ts";
 import type { Measured } from "./load/job.ts";
 import type { LoadJob } from "./load/raw_client.ts";
-import type { RawWorkerJob } from "./load/raw_worker.ts";
+import type { Expected, RawWorkerJob } from "./load/raw_worker.ts";
 import type { WorkerJob } from "./load/worker.ts";
 import { BenchError, type Child } from "./process.ts";
 import type { Figures } from "./shape.ts";
@@ -21,6 +24,8 @@ export const CLIENTS = 8, WINDOW = 32;
 export const WORKERS = 64, CREDIT = 256;
 /** Beside the time that is measured, more than a measurement takes, in s. */
 const LIMIT = 600;
+/** How long a broker may not answer any more workers before the rest are none, in ms. */
+const SILENCE = 20_000;
 const MIB = 2 ** 20;
 /** A process can have some thousands of sockets, of two descriptors each. */
 const SOCKETS = 4_000;
@@ -65,6 +70,7 @@ export async function underLoad(
       "raw_worker.ts",
       {
         ...common,
+        ...expected(broker),
         workers,
         credit: CREDIT,
         idle: false,
@@ -93,18 +99,29 @@ export async function underLoad(
   return { ...measured, probed: await probe() };
 }
 
-/** Has so many workers register for services of which nobody asks anything. */
+/** What sockets without protocol engines are told of a broker. */
+export function expected({ isOurs }: RunningBroker): Expected {
+  return { isOurs, patience: SILENCE };
+}
+
+/**
+ * Has so many workers register for services of which nobody asks anything.
+ *
+ * @throws {BenchError} If it is our broker, and does not have them all.
+ */
 export async function idleWorkers(
   stage: Stage,
   broker: RunningBroker,
   count: number,
 ): Promise<void> {
+  const before = await registered(broker);
   const children: Child[] = [];
   for (let left = count; left > 0; left -= SOCKETS) {
     children.push(stage.load(
       "raw_worker.ts",
       {
         url: broker.url,
+        ...expected(broker),
         dialect: stage.dialect,
         bytes: SMALL,
         workers: Math.min(left, SOCKETS),
@@ -117,6 +134,23 @@ export async function idleWorkers(
     ));
   }
   for (const child of children) await stage.hear(child);
+  const now = await registered(broker) - before;
+  if (now < count) {
+    throw new BenchError(`The broker has registered ${now} of ${count} idle workers`);
+  }
+}
+
+/** How many workers our broker has; of another's that is not known. */
+async function registered({ url, isOurs }: RunningBroker): Promise<number> {
+  if (!isOurs) return NaN;
+  await using client = new Client({ broker: url, timeout: SILENCE });
+  try {
+    const { workers } = (await client.request("mmi.stats", [])).json() as BrokerStats;
+    return workers.registered;
+  } catch (error) {
+    if (!(error instanceof MdpError)) throw error;
+    throw new BenchError(error.message);
+  }
 }
 
 /** For how long, as jobs have it. */

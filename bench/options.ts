@@ -14,6 +14,7 @@ import { type DialectName, DIALECTS } from "../codec.ts";
 import { ANY_OPTIONS, parseArguments, type Program, UsageError } from "../cli/command_line.ts";
 import { examples, JSON_FLAG } from "../cli/mdp_options.ts";
 import { count, duration } from "../cli/values.ts";
+import { FEW } from "./backlog.ts";
 import { SHAPES } from "./shapes.ts";
 import type { Settings } from "./stage.ts";
 
@@ -106,8 +107,8 @@ Default: rfc and multiplexed, where they differ.`,
     2_000,
   ),
   backlog: withDefault(
-    option("--backlog", count(1), {
-      description: message`Requests in the larger backlog. Default: 1000000.`,
+    option("--backlog", count(FEW), {
+      description: message`Requests in the larger backlog, 1000 at least. Default: 1000000.`,
     }),
     1_000_000,
   ),

@@ -46,6 +46,8 @@ export interface BrokerNeeds {
 export interface RunningBroker {
   /** Where it listens. */
   url: string;
+  /** Whether it is the one of this checkout. */
+  isOurs: boolean;
   /** Its process, or that of the script which has started it. */
   pid: number;
   /** From its start until it took connections, in ms. */
@@ -107,7 +109,7 @@ export class Stage implements AsyncDisposable {
     await reach(address.connect, child);
     const startedIn = performance.now() - start;
     const ask = own && probed ? <T>(question: string) => child.ask<T>(question) : undefined;
-    return { url, pid: child.pid, startedIn, ask };
+    return { url, isOurs: own, pid: child.pid, startedIn, ask };
   }
 
   /**

@@ -10,7 +10,8 @@ import { Stopwatch } from "../bench/load/window.ts";
 import { SHAPES } from "../bench/shapes.ts";
 import { UsageError } from "../cli/command_line.ts";
 import { type Ended, Program } from "./cli.ts";
-import { bytes, RawSocket } from "./raw.ts";
+import { bytes, RawSocket, WX } from "./raw.ts";
+import { C } from "./stage.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -154,6 +155,7 @@ for (
     [["--only", "throughput,speed"], /Expected some of throughput, .* but got "speed"$/],
     [["--dialect", "esperanto"], /Expected some of rfc, .* but got "esperanto"$/],
     [["--rounds", "0"], /--rounds.*1.*0/],
+    [["--backlog", "1"], /--backlog.*1,000.*"1"/],
     [["--broker", "other"], /Expected a command with \{url\}.* but got "other"$/],
     [["--peers", "--against", "other {url}"], /--peers and --against cannot be given together/],
     [["--peers", "--transport", "ipc"], /--peers measures over tcp, .*: leave --transport ipc out/],
@@ -406,6 +408,62 @@ for (
     assert.equal(code, 1);
     assert.deepEqual(stdout.map((line) => JSON.parse(line)), [{ started: true }, { error }]);
   });
+}
+
+/** A job of eight workers that are told to wait no longer than this for a broker that is silent. */
+const WORKERS_JOB = {
+  bytes: 32,
+  workers: 8,
+  credit: 1,
+  services: ["idle"],
+  parts: 0,
+  idle: true,
+  limit: 0.1,
+  patience: 1_000,
+};
+
+for (
+  const { what, isOurs, answered, said } of [
+    { what: "ready", isOurs: true, answered: 8, said: { ready: true } },
+    {
+      what: "not ready when a broker takes half of them",
+      isOurs: false,
+      answered: 4,
+      said: { error: "The broker has answered 4 of 8 workers" },
+    },
+    {
+      what: "not ready when our broker takes none of them",
+      isOurs: true,
+      answered: 0,
+      said: { error: "The broker has answered 0 of 8 workers" },
+    },
+    {
+      what: "ready with a broker that never answers",
+      isOurs: false,
+      answered: 0,
+      said: { ready: true },
+    },
+  ]
+) {
+  for (const dialect of ["rfc", "multiplexed"]) {
+    Deno.test(`bench: workers are ${what}, ${dialect}`, async () => {
+      await using broker = RawSocket.router();
+      const job = { ...WORKERS_JOB, url: broker.endpoint, dialect, isOurs };
+      const running = run("bench/load/raw_worker.ts", JSON.stringify(job));
+      for (let asked = 0; asked < 8;) {
+        const [identity, header] = await broker.receive();
+        // A READY, which is answered by a heartbeat, or what a client asks.
+        const isQuestion = dialect === "rfc"
+          ? new TextDecoder().decode(header) === C
+          : header![6] === 1;
+        if (!isQuestion || asked++ >= answered) continue;
+        if (dialect === "rfc") broker.send(identity!, C, [3], "mmi.service", "404");
+        else broker.send(identity!, WX(5));
+      }
+      const { stdout } = await running;
+      assert.deepEqual(stdout.map((line) => JSON.parse(line)), [said]);
+    });
+  }
 }
 
 // ---- the time that counts ----

@@ -1,7 +1,7 @@
 /**
  * Measures the broker, the client and the worker under load: `deno task bench --help`.
  *
- * Each measurement has a fresh broker; it, the clients and the workers are processes of their own.
+ * Each measurement has a fresh broker, which is a process of its own, as is the load on it.
  *
  * @module
  */
@@ -39,7 +39,8 @@ export function main(args: readonly string[]): Promise<number> {
     if (options.plot !== undefined) await checkFolder(options.plot);
     const { contests, skipped, server } = chosen(options);
     for (const line of skipped) tell(`${NAME}: ${line}`);
-    using stop = stopSignal();
+    // Its terminal was closed: what it has started would go on.
+    using stop = stopSignal(["SIGHUP", 129]);
     try {
       const outcomes = await measure(contests, options, stop.signal);
       if (options.json) {

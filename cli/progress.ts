@@ -25,7 +25,7 @@ export class Progress implements Disposable {
       const filled = Math.round(WIDTH * Math.min(1, Math.max(0, done)));
       const bar = "█".repeat(filled) + "░".repeat(WIDTH - filled);
       const percent = `${Math.floor(100 * Math.min(1, done))}`.padStart(3);
-      show(`\r${bar} ${percent} %  ${text}\x1b[K`);
+      show(`\r${clip(`${bar} ${percent} %  ${text}`)}\x1b[K`);
     };
     this.#timer = setInterval(draw, INTERVAL);
   }
@@ -38,6 +38,15 @@ export class Progress implements Disposable {
   }
 }
 
+/** What of a line a terminal has room for: a longer one would be left there with each that follows. */
+function clip(line: string): string {
+  return line.slice(0, Math.max(0, Deno.consoleSize().columns - 1));
+}
+
 function show(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  } catch {
+    // The terminal was closed.
+  }
 }

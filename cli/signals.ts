@@ -4,8 +4,11 @@
  * @module
  */
 
-/** The signals that stop a program, with the exit codes that shells know such an end by. */
-const SIGNALS: readonly (readonly [Deno.Signal, number])[] = Deno.build.os === "windows"
+/** A signal, and the exit code that shells know an end by it by. */
+type Stop = readonly [name: Deno.Signal, exitCode: number];
+
+/** The signals that stop any program. */
+const SIGNALS: readonly Stop[] = Deno.build.os === "windows"
   ? [["SIGINT", 130], ["SIGBREAK", 149]]
   : [["SIGINT", 130], ["SIGTERM", 143]];
 
@@ -32,12 +35,13 @@ export function onHangUp(listener: () => void): Disposable {
 /**
  * Takes the signals that stop a program: the first is told, the second ends the process at once.
  *
+ * @param more Signals that stop it, too, each with an exit code.
  * @returns What tells of the first; disposing of it gives the signals back to the system.
  */
-export function stopSignal(): StopSignal {
+export function stopSignal(...more: readonly Stop[]): StopSignal {
   const controller = new AbortController();
   let exitCode: number | undefined;
-  const listeners = SIGNALS.map(([name, code]) => {
+  const listeners = [...SIGNALS, ...more].map(([name, code]) => {
     const listener = () => {
       if (controller.signal.aborted) Deno.exit(code);
       exitCode = code;

@@ -5,9 +5,15 @@ import { hasTerminals, Terminal } from "./terminal.ts";
 const DENO = Deno.execPath();
 
 /** What `mdp` shows in a terminal. */
-async function shown(command: string, env: Record<string, string>): Promise<string> {
+async function shown(
+  command: string,
+  env: Record<string, string>,
+  columns = 120,
+): Promise<string> {
   await using terminal = new Terminal(
-    `env -u NO_COLOR ${Object.entries(env).map((pair) => pair.join("=")).join(" ")} ` +
+    `stty cols ${columns}; env -u NO_COLOR ${
+      Object.entries(env).map((pair) => pair.join("=")).join(" ")
+    } ` +
       `${DENO} run --quiet --no-prompt --allow-ffi --allow-read --allow-env=MDP_BROKER cli/mdp.ts ${command}`,
   );
   const { code, shown } = await terminal.ended();
@@ -46,6 +52,11 @@ Deno.test({
     await using stage = await MdpStage.start();
     const env = { MDP_BROKER: stage.endpoint };
     assert.match(await shown("bench --duration 500ms", env), /\d+ %.*\r/s);
+    // Longer lines would not be drawn over.
+    const narrow = await shown("bench --duration 500ms", env, 35);
+    const bars = [...narrow.matchAll(/\r([█░][^\r\x1b]*)/g)].map(([, bar]) => bar!.length);
+    assert.ok(bars.length > 0);
+    assert.ok(Math.max(...bars) < 35, String(bars));
     const piped = await shown("bench --duration 500ms 2>&1 | cat", env);
     assert.match(piped, /Load/);
     assert.doesNotMatch(piped, /\d %/);

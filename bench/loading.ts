@@ -8,10 +8,11 @@ import type { BrokerStats } from "../broker_stats.ts";
 import { Client } from "../client.ts";
 import { MdpError } from "../errors.ts";
 import type { ClientJob } from "./load/client.ts";
-import type { Measured } from "./load/job.ts";
+import type { Measured, Span } from "./load/job.ts";
 import type { LoadJob } from "./load/raw_client.ts";
 import type { Expected, RawWorkerJob } from "./load/raw_worker.ts";
 import type { WorkerJob } from "./load/worker.ts";
+import { show } from "./figures.ts";
 import { BenchError, type Child } from "./process.ts";
 import type { Figures } from "./shape.ts";
 import type { BrokerNeeds, RunningBroker, Stage } from "./stage.ts";
@@ -43,8 +44,8 @@ export interface Load {
   needs?: BrokerNeeds;
   /** Our own worker, instead of a socket that answers. */
   ours?: OurWorker;
-  /** Asks one of them about the time since it was asked last. */
-  probe?(broker: RunningBroker, worker: Child): Promise<Figures>;
+  /** Asks one of them about the time that counts, before that begins; it answers when it is over. */
+  probe?(broker: RunningBroker, worker: Child, span: Span): Promise<Figures>;
 }
 
 /**
@@ -89,14 +90,12 @@ export async function underLoad(
       watched: { broker: broker.pid, worker: worker.pid },
     } satisfies LoadJob,
   );
-  await stage.hear(client);
-  const probe = async () => await load.probe?.(broker, worker) ?? {};
-  await probe();
-  await stage.pause(stage.settings.warmUp);
-  // What follows is the time that counts.
-  await probe();
-  const measured = await stage.hear<Measured>(client);
-  return { ...measured, probed: await probe() };
+  const span = await stage.hear<Span>(client);
+  const [measured, probed] = await Promise.all([
+    stage.hear<Measured>(client),
+    load.probe?.(broker, worker, span) ?? {},
+  ]);
+  return { ...measured, probed };
 }
 
 /** What sockets without protocol engines are told of a broker. */
@@ -171,7 +170,7 @@ function range(count: number): number[] {
 
 /** What tables have of it. */
 export function asFigures({ requests, seconds, latency, usage }: Measured): Figures {
-  if (requests === 0) throw new BenchError(`No request was answered within ${seconds} s`);
+  if (requests === 0) throw new BenchError(`No request was answered within ${show(seconds)} s`);
   const figures: Figures = {
     requests: requests / seconds,
     p50: latency.p50,

@@ -149,7 +149,9 @@ export const SHAPES: readonly Shape[] = [
       const measured = await underLoad(stage, {
         window: 512,
         ours: { concurrency: 2_000, pause: 10 },
-        probe: async (_, worker) => ({ "at work": (await worker.ask<Busy>("")).atWork }),
+        probe: async (_, worker, span) => ({
+          "at work": (await worker.ask<Busy>(JSON.stringify(span))).atWork,
+        }),
       });
       const cores = measured.usage.worker!.cpu / measured.seconds;
       return { ...asFigures(measured), ...measured.probed, "worker CPU": cores };
@@ -184,8 +186,8 @@ export const SHAPES: readonly Shape[] = [
     async measure(stage) {
       const { probed, requests, seconds } = await underLoad(stage, {
         needs: { probed: true },
-        async probe({ ask }): Promise<Figures> {
-          const late = await ask<Lateness>?.("lateness");
+        async probe({ ask }, _, span): Promise<Figures> {
+          const late = await ask<Lateness>?.(`lateness ${JSON.stringify(span)}`);
           if (late === undefined) return {};
           return { p50: late.p50, p99: late.p99, "p99.9": late.p999, max: late.max };
         },

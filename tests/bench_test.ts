@@ -1,17 +1,21 @@
 import assert from "node:assert/strict";
-import { type Contest, hold } from "../bench/contest.ts";
+import { type Contest, hold, type Outcome } from "../bench/contest.ts";
 import { pairwise, show, summarize } from "../bench/figures.ts";
 import { parseOptions } from "../bench/options.ts";
 import { find } from "../bench/peers.ts";
 import { writePlots } from "../bench/plot.ts";
+import { family, usage } from "../bench/proc.ts";
 import { BenchError } from "../bench/process.ts";
 import { heading, rows } from "../bench/report.ts";
 import { Stopwatch } from "../bench/load/window.ts";
+import type { Span } from "../bench/load/job.ts";
+import { underLoad } from "../bench/loading.ts";
 import { SHAPES } from "../bench/shapes.ts";
+import { Stage } from "../bench/stage.ts";
 import { UsageError } from "../cli/command_line.ts";
 import { type Ended, Program } from "./cli.ts";
 import { bytes, RawSocket, WX } from "./raw.ts";
-import { C } from "./stage.ts";
+import { C, until } from "./stage.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -252,6 +256,37 @@ Deno.test("bench: a backlog gives rates and the memory that it took", async () =
   ]);
 });
 
+Deno.test("bench: handlers and timers are told of", async () => {
+  const shapes = ["--only", "handlers,timer", "--dialect", "multiplexed"];
+  const { code, stdout, stderr } = await bench(...BRIEF, "--json", ...shapes);
+  assert.deepEqual([code, stderr], [0, []]);
+  const [handlers, timer] = JSON.parse(stdout.join("\n")).results as Outcome[];
+  const of = ({ figures }: Outcome, name: string) =>
+    figures.find((figure) => figure.name === name)!.sides.broker!.median;
+  assert.ok(of(handlers!, "at work") > 0);
+  assert.ok(of(timer!, "max") > 0);
+  assert.ok(of(timer!, "requests") > 0);
+});
+
+Deno.test("bench: who is asked about the time that counts knows it before, however late the answer", async () => {
+  const settings = { ...parseOptions(BRIEF)!, warmUp: 2 };
+  await using stage = new Stage({ dialect: "multiplexed", settings, signal: NEVER });
+  const asked: [at: number, span: Span][] = [];
+  const { requests, probed } = await underLoad(stage, {
+    async probe(_broker, _worker, span) {
+      asked.push([Date.now(), span]);
+      await stage.pause(3);
+      return { answered: 1 };
+    },
+  });
+  assert.ok(requests > 0);
+  assert.deepEqual(probed, { answered: 1 });
+  const [[at, { from, until }]] = asked as [typeof asked[0]];
+  assert.equal(asked.length, 1);
+  assert.ok(at < from, `asked at ${at} about the time from ${from} on`);
+  assert.equal(Math.round(until - from), 300);
+});
+
 Deno.test("bench: a broker that does not start is told in a line", async () => {
   const { code, stdout, stderr } = await bench(
     ...BRIEF,
@@ -276,7 +311,9 @@ Deno.test("bench: a broker that ends under load is told at once, whatever it wri
   assert.match(stdout.at(-1)!, /FAILED: The broker ended with 7/);
 });
 
-for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+for (
+  const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const
+) {
   Deno.test(`bench: ${signal} ends it, with its folder and its processes`, async () => {
     const folder = await Deno.makeTempDir();
     try {
@@ -289,10 +326,17 @@ for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
       );
       const made = () => [...Deno.readDirSync(folder)].map(({ name }) => `${folder}/${name}`);
       const isUp = () => made().some((path) => [...Deno.readDirSync(path)].length > 0);
-      while (!isUp()) await new Promise((resolve) => setTimeout(resolve, 10));
+      // Broker, worker and client.
+      const children = () => family(program.pid).slice(1);
+      while (!isUp() || children().length < 3) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      const started = children();
       program.kill(signal);
       assert.equal((await program.ended()).code, expected);
       assert.deepEqual(made(), []);
+      const isLeft = (pid: number) => usage(pid).rss > 0;
+      await until(() => !started.some(isLeft), "all children end", () => started.filter(isLeft));
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
@@ -406,7 +450,7 @@ for (
     const { code, stdout } = await run("bench/load/raw_client.ts", JSON.stringify(job));
     await answering;
     assert.equal(code, 1);
-    assert.deepEqual(stdout.map((line) => JSON.parse(line)), [{ started: true }, { error }]);
+    assert.deepEqual(JSON.parse(stdout.at(-1)!), { error });
   });
 }
 

@@ -3,14 +3,15 @@
  * answers with a line on stdout. Its arguments are the broker's.
  *
  * - `memory`: what it holds, after a garbage collection.
- * - `lateness`: how late a timer of 1 ms has gone off since the line before.
+ * - `lateness {"from":…,"until":…}`: how late timers of 1 ms have gone off that were due in that time;
+ *   the answer comes when it is over.
  *
  * @module
  */
 
 import { main } from "../../cli/broker.ts";
 import { Latencies, type Summary } from "../../cli/latencies.ts";
-import { tell } from "./job.ts";
+import { here, type Span, tell } from "./job.ts";
 
 /** The answer to `memory`, in bytes. */
 export interface Memory {
@@ -28,29 +29,31 @@ export type Lateness = Summary;
 /** `--expose-gc` makes it. */
 declare const gc: (() => void) | undefined;
 
-let lateness = new Latencies();
-
-/** A timer that is asked for anew each time it goes off, as a program would have it. */
-function watchTimer(): void {
-  const due = performance.now() + 1;
-  setTimeout(() => {
-    lateness.record(Math.max(0, performance.now() - due));
-    watchTimer();
-  }, 1);
+/** Timers that are asked for anew each time one goes off, as a program would have them. */
+function lateness(span: Span): Promise<Lateness> {
+  const { from, until } = here(span), late = new Latencies();
+  return new Promise((resolve) => {
+    const next = () => {
+      const due = performance.now() + 1;
+      if (due >= until) return resolve(late.summary());
+      setTimeout(() => {
+        if (due >= from) late.record(Math.max(0, performance.now() - due));
+        next();
+      }, 1);
+    };
+    next();
+  });
 }
 
 async function answer(): Promise<void> {
-  let isWatched = false;
-  for await (const line of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    if (line.trim() === "memory") {
+  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const [question, span] = text.trim().split(" ", 2);
+    if (question === "memory") {
       gc?.();
       const { rss, heapUsed, external } = Deno.memoryUsage();
       tell({ rss, heap: heapUsed, external } satisfies Memory);
-    } else if (line.trim() === "lateness") {
-      tell(lateness.summary() satisfies Lateness);
-      lateness = new Latencies();
-      if (!isWatched) watchTimer();
-      isWatched = true;
+    } else if (question === "lateness") {
+      tell(await lateness(JSON.parse(span!)));
     }
   }
 }

@@ -32,6 +32,18 @@ export interface Window {
   watched: Watched;
 }
 
+/** A time in which something counts, from and until when by `Date.now()`: others are told of it. */
+export interface Span {
+  from: number;
+  until: number;
+}
+
+/** When that is by `performance.now()`, which is another in each process. */
+export function here({ from, until }: Span): Span {
+  const shift = performance.now() - Date.now();
+  return { from: from + shift, until: until + shift };
+}
+
 /** What was measured. */
 export interface Measured {
   /** Requests that were answered within the window. */

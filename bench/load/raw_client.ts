@@ -18,7 +18,10 @@ export interface LoadJob extends RawClientJob, Window {
   rate?: number;
 }
 
-/** How many requests may be due at a fixed rate before the broker has failed. */
+/**
+ * How many requests may be due at a fixed rate: the broker has failed if one has no answer when four
+ * times as many have been sent after it.
+ */
 const BEHIND = 2 ** 18;
 /**
  * How many may be in the warm-up, where what is due beyond that is left out: code that V8 has not
@@ -28,8 +31,8 @@ const BEHIND_COLD = 256;
 
 function load({ window, rate, ...job }: LoadJob): void {
   const clients = new RawClients(job, window ?? Math.ceil(BEHIND / job.clients));
-  tell({ started: true });
   const watch = new Stopwatch(job);
+  tell(watch.span);
   tell(rate === undefined ? closed(clients, window!, watch) : open(clients, rate, watch));
 }
 

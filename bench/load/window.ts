@@ -6,7 +6,7 @@
 
 import { Latencies } from "../../cli/latencies.ts";
 import { type Usage, usage } from "../proc.ts";
-import type { Measured, Watched, Window } from "./job.ts";
+import type { Measured, Span, Watched, Window } from "./job.ts";
 
 /** Counts what happens in the time that counts. */
 export class Stopwatch {
@@ -39,6 +39,12 @@ export class Stopwatch {
   /** When it ends. */
   get until(): number {
     return this.#from + this.#length;
+  }
+
+  /** What counts, for other processes. */
+  get span(): Span {
+    const shift = Date.now() - performance.now();
+    return { from: this.from + shift, until: this.until + shift };
   }
 
   /** Whether it is over. */

@@ -1,14 +1,14 @@
 /**
  * A process with one of our workers, as a program would use it. It answers with what it gets, and
- * serves until it is killed. To each line on stdin it says how busy its handlers were since the
- * line before.
+ * serves until it is killed. To a line on stdin with a time it says, when that is over, how busy its
+ * handlers were in it.
  *
  * @module
  */
 
 import { setTimeout as pause } from "node:timers/promises";
 import { Worker } from "../../worker.ts";
-import { type Job, tell, work } from "./job.ts";
+import { here, type Job, tell, work } from "./job.ts";
 
 /** What the process is told. */
 export interface WorkerJob extends Job {
@@ -27,25 +27,30 @@ export interface Busy {
 }
 
 async function run({ url, dialect, concurrency, limit, ...job }: WorkerJob): Promise<void> {
-  await using worker = new Worker({ broker: url, service: "echo", dialect, concurrency });
+  let isReady = false;
+  const onRegistered = () => {
+    if (!isReady) tell({ ready: true });
+    isReady = true;
+  };
+  const options = { service: "echo", dialect, concurrency, onRegistered };
+  await using worker = new Worker({ broker: url, ...options });
   const signal = AbortSignal.timeout(1_000 * limit);
-  tell({ ready: true });
   if (job.pause === 0) return await worker.serve(({ frames }) => frames, { signal });
 
-  /** All their time, in ms, up to `at`. */
-  let busy = 0, atWork = 0, at = performance.now();
+  /** All their time in the one that counts, in ms, up to `at`. */
+  let busy = 0, atWork = 0, at = 0, from = Infinity, until = Infinity;
   const change = (by: number) => {
     const now = performance.now();
-    busy += atWork * (now - at);
+    busy += atWork * Math.max(0, Math.min(now, until) - Math.max(at, from));
     at = now;
     atWork += by;
   };
   const answer = async () => {
-    let asked = at;
-    for await (const _ of Deno.stdin.readable) {
+    for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+      ({ from, until } = here(JSON.parse(text)));
+      await pause(until - performance.now());
       change(0);
-      tell({ atWork: busy / (at - asked) } satisfies Busy);
-      [asked, busy] = [at, 0];
+      tell({ atWork: busy / (until - from) } satisfies Busy);
     }
   };
   answer();

@@ -1,6 +1,7 @@
 /**
  * Measurements in rounds: each side of a contest is measured once in every round, one after the
- * other, so that what slows the machine for a while slows them all.
+ * other, so that what slows the machine for a while slows them all. The order changes from round to
+ * round: neither is always the one that comes after the other.
  *
  * @module
  */
@@ -39,12 +40,22 @@ export interface ContestFigure extends Figure {
   ratio?: Summary;
 }
 
+/** A round of a side that did not end well. */
+export interface Failure {
+  /** Which, from 1. */
+  round: number;
+  /** Whose. */
+  side: string;
+  /** What went wrong. */
+  message: string;
+}
+
 /** What came of a contest. */
 export interface Outcome extends Pick<Contest, "shape" | "dialect" | "point"> {
   /** The figures that were given, in the contest's order. */
   figures: ContestFigure[];
-  /** What went wrong, for each round of each side that did not end well. */
-  failures: string[];
+  /** The rounds that did not end well, in the order in which they were measured. */
+  failures: Failure[];
 }
 
 /** Told before each measurement. */
@@ -66,11 +77,13 @@ export async function hold(
   onMeasure: OnMeasure,
 ): Promise<Outcome> {
   const { shape, dialect, point, sides } = contest;
-  const failures: string[] = [];
+  const failures: Failure[] = [];
   /** By side, then by round. */
   const given = sides.map((): (Figures | undefined)[] => []);
   for (let round = 0; round < rounds; round++) {
-    for (const [i, side] of sides.entries()) {
+    const order = [...sides.entries()];
+    if (round % 2 === 1) order.reverse();
+    for (const [i, side] of order) {
       signal.throwIfAborted();
       onMeasure(round, side);
       try {
@@ -79,7 +92,7 @@ export async function hold(
         signal.throwIfAborted();
         if (!(error instanceof BenchError)) throw error;
         given[i]!.push(undefined);
-        failures.push(sides.length > 1 ? `${side.name}: ${error.message}` : error.message);
+        failures.push({ round: round + 1, side: side.name, message: error.message });
       }
     }
   }

@@ -22,8 +22,8 @@ export interface Summary {
   low: number;
   /** The greatest. */
   high: number;
-  /** Each round's, in order. */
-  values: number[];
+  /** Each round's, in order; `null` where it was not given. */
+  values: (number | null)[];
 }
 
 /**
@@ -44,9 +44,10 @@ export function median(values: readonly number[]): number {
  * @returns The summary; `undefined` if it was never given.
  */
 export function summarize(rounds: readonly number[]): Summary | undefined {
-  const values = rounds.filter(Number.isFinite);
-  if (values.length === 0) return undefined;
-  return { median: median(values), low: Math.min(...values), high: Math.max(...values), values };
+  const given = rounds.filter(Number.isFinite);
+  if (given.length === 0) return undefined;
+  const values = rounds.map((value) => Number.isFinite(value) ? value : null);
+  return { median: median(given), low: Math.min(...given), high: Math.max(...given), values };
 }
 
 /**
@@ -54,10 +55,15 @@ export function summarize(rounds: readonly number[]): Summary | undefined {
  *
  * @param rounds Of one side.
  * @param others Of the other side, in the same rounds.
- * @returns The ratios' summary; `undefined` if there is no round that both ended well.
+ * @returns The ratios' summary; `undefined` if there is no round that both ended well, or one of those
+ * has no ratio: without it those that are left would tell of something else.
  */
 export function pairwise(rounds: readonly number[], others: readonly number[]) {
-  return summarize(rounds.map((value, i) => value / (others[i] ?? NaN)));
+  const ratios = rounds.map((value, i) => value / (others[i] ?? NaN));
+  const isLacking = ratios.some((ratio, i) =>
+    !Number.isFinite(ratio) && Number.isFinite(rounds[i]) && Number.isFinite(others[i])
+  );
+  return isLacking ? undefined : summarize(ratios);
 }
 
 /** A number as tables have it: three digits at least, and no more after the point than help. */

@@ -12,7 +12,7 @@ import { flag, option } from "@optique/core/primitives";
 import { choice, string, type ValueParser } from "@optique/core/valueparser";
 import { type DialectName, DIALECTS } from "../codec.ts";
 import { ANY_OPTIONS, parseArguments, type Program, UsageError } from "../cli/command_line.ts";
-import { examples, JSON_FLAG } from "../cli/mdp_options.ts";
+import { examples } from "../cli/mdp_options.ts";
 import { count, duration } from "../cli/values.ts";
 import { FEW } from "./backlog.ts";
 import { SHAPES } from "./shapes.ts";
@@ -127,14 +127,20 @@ measured only where they are named.`,
     false,
   ),
   plot: optional(map(
-    option("--plot", string({ metavar: "FOLDER" }), {
+    option("--plot", folder(), {
       description: message`Measure how cost grows and write plots to this folder. Other shapes are \
 measured only where they are named.`,
     }),
     // A task runs where deno.json is, and INIT_CWD is where it was started.
     (folder) => resolve(Deno.env.get("INIT_CWD") ?? ".", folder),
   )),
-  json: JSON_FLAG,
+  json: withDefault(
+    flag("--json", {
+      description:
+        message`Print JSON: the figures of each round, in order, null for one that has failed, and the failures, each with its round and side.`,
+    }),
+    false,
+  ),
 });
 
 /**
@@ -159,9 +165,9 @@ export function parseOptions(args: readonly string[]): Options | undefined {
   return options;
 }
 
-/** An option with a list, which can be repeated; an empty list if it is not given. */
+/** An option with a list, which can be repeated: each once; an empty list if it is not given. */
 function several<T, S>(parser: Parameters<typeof multiple<"sync", T[], S>>[0]) {
-  return map(multiple(parser), (lists) => lists.flat());
+  return map(multiple(parser), (lists) => [...new Set(lists.flat())]);
 }
 
 /** Durations are in ms wherever they are read. */
@@ -189,6 +195,14 @@ function names<T extends string>(
     },
     format: (value) => value.join(","),
   };
+}
+
+function folder(): ValueParser<"sync", string> {
+  return string({
+    metavar: "FOLDER",
+    pattern: /./s,
+    errors: { patternMismatch: message`Expected a folder, but got none.` },
+  });
 }
 
 /** A command that starts a broker. */

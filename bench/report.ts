@@ -40,7 +40,10 @@ export function rows(
     return line(i === 0 ? name : "", i === 0 ? dialect : "", figure, unit, numbers.map(cell));
   });
   const kinds = new Map<string, number>();
-  for (const failure of failures) kinds.set(failure, (kinds.get(failure) ?? 0) + 1);
+  for (const { side, message } of failures) {
+    const failure = sides.length > 1 ? `${side}: ${message}` : message;
+    kinds.set(failure, (kinds.get(failure) ?? 0) + 1);
+  }
   for (const [failure, times] of kinds) {
     const often = times > 1 ? ` (${times} times)` : "";
     lines.push(`${name.padEnd(SHAPE)}${dialect.padEnd(DIALECT)}FAILED: ${failure}${often}`);

@@ -9,10 +9,11 @@ import { BenchError } from "../bench/process.ts";
 import { heading, rows } from "../bench/report.ts";
 import { Stopwatch } from "../bench/load/window.ts";
 import type { Span } from "../bench/load/job.ts";
-import { underLoad } from "../bench/loading.ts";
+import { asFigures, underLoad } from "../bench/loading.ts";
 import { SHAPES } from "../bench/shapes.ts";
 import { Stage } from "../bench/stage.ts";
 import { UsageError } from "../cli/command_line.ts";
+import { Latencies } from "../cli/latencies.ts";
 import { type Ended, Program } from "./cli.ts";
 import { bytes, RawSocket, WX } from "./raw.ts";
 import { C, until } from "./stage.ts";
@@ -23,15 +24,17 @@ const NEVER = new AbortController().signal;
 
 Deno.test("`summarize` gives median and extremes, and leaves out rounds that gave nothing", () => {
   const { median, low, high, values } = summarize([4, NaN, 1, 3])!;
-  assert.deepEqual([median, low, high, values], [3, 1, 4, [4, 1, 3]]);
+  assert.deepEqual([median, low, high, values], [3, 1, 4, [4, null, 1, 3]]);
   assert.equal(summarize([4, 1])!.median, 2.5);
   assert.equal(summarize([NaN]), undefined);
 });
 
 Deno.test("`pairwise` compares within each round when the machine slows down in between", () => {
   assert.equal(pairwise([100, 10, 50], [50, 5, 25])!.median, 2);
-  assert.equal(pairwise([100, 10], [50, NaN])!.values.length, 1);
+  assert.deepEqual(pairwise([100, 10], [50, NaN])!.values, [2, null]);
   assert.equal(pairwise([100], [0]), undefined);
+  // Of those that there are the median would tell of the other rounds alone.
+  assert.equal(pairwise([10, 10, 10], [0, 10, 0]), undefined);
 });
 
 Deno.test("`show` writes as many digits as help", () => {
@@ -62,13 +65,14 @@ Deno.test("`hold` measures the sides in turn when there are two", async () => {
     sides: [side("broker", [20, 30, 40]), side("against", [10, 10])],
   };
   const outcome = await hold(contest, 3, NEVER, () => {});
-  assert.equal(order.join(" "), "broker against broker against broker against");
-  assert.deepEqual(outcome.failures, ["against: It is gone"]);
+  assert.equal(order.join(" "), "broker against against broker broker against");
+  assert.deepEqual(outcome.failures, [{ round: 3, side: "against", message: "It is gone" }]);
   const [requests, ...others] = outcome.figures;
   assert.equal(others.length, 0, "what no side gave is no figure");
   assert.equal(requests!.sides.broker!.median, 30);
   assert.equal(requests!.ratio!.median, 2.5);
-  assert.deepEqual(requests!.ratio!.values, [2, 3]);
+  assert.deepEqual(requests!.ratio!.values, [2, 3, null]);
+  assert.deepEqual(requests!.sides.against!.values, [10, 10, null]);
 
   const [line, failure] = rows(outcome, contest.sides);
   assert.match(line!, /^throughput +rfc +requests +\/s +30\.0 +10\.0 +2\.50 +2\.00 +3\.00$/);
@@ -123,6 +127,15 @@ Deno.test("`writePlots` draws a line for each dialect", async () => {
   }
 });
 
+Deno.test("`asFigures` says in a few digits in what time nothing was answered", () => {
+  const latency = new Latencies().summary();
+  const measured = { requests: 0, seconds: 0.2568272820000002, latency, usage: {} };
+  assert.throws(() => asFigures(measured), {
+    name: "BenchError",
+    message: "No request was answered within 0.257 s",
+  });
+});
+
 // ---- the command line ----
 
 Deno.test("`parseOptions` gives the defaults when nothing is given", () => {
@@ -146,7 +159,7 @@ Deno.test("`parseOptions` gives the defaults when nothing is given", () => {
 
 Deno.test("`parseOptions` takes lists, repeated or with commas, and durations with units", () => {
   const options = parseOptions([
-    ...["--only", "throughput,latency", "--only", "start", "--dialect", "rfc,multiplexed"],
+    ...["--only", "throughput,latency", "--only", "start", "--dialect", "rfc,multiplexed,rfc"],
     ...["--seconds", "500ms", "--warm-up", "0", "--broker", "other {url}"],
   ])!;
   assert.deepEqual(options.only, ["throughput", "latency", "start"]);
@@ -163,6 +176,7 @@ for (
     [["--broker", "other"], /Expected a command with \{url\}.* but got "other"$/],
     [["--peers", "--against", "other {url}"], /--peers and --against cannot be given together/],
     [["--peers", "--transport", "ipc"], /--peers measures over tcp, .*: leave --transport ipc out/],
+    [["--plot", ""], /--plot.*: Expected a folder, but got none$/],
     [["--transport", "udp"], /--transport.*"udp"/],
   ] as const
 ) {

@@ -250,8 +250,8 @@ export class WorkerRequest extends Payload {
    * going on never runs ahead of a slow broker.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body or the options are none, or the headers are no strings, {@linkcode RangeError}
-   * if it has more than `maxMessageSize` bytes. It can be answered still.
+   * @throws {TypeError} If the body or the options are none, or the headers are no strings,
+   * {@linkcode RangeError} if it has more than `maxMessageSize` bytes. It can be answered still.
    */
   // deno-lint-ignore require-await -- what is wrong with the arguments is told by the promise
   async partial(body: Body, options?: PartOptions): Promise<void> {
@@ -267,8 +267,8 @@ export class WorkerRequest extends Payload {
    * @returns A promise that resolves when the socket has taken it.
    * @throws {StateError} After the FINAL.
    * @throws {DisconnectedError} If the connection that the request came on is no more.
-   * @throws {TypeError} If the body or the options are none, or the headers are no strings, {@linkcode RangeError}
-   * if it has more than `maxMessageSize` bytes. It can be answered still.
+   * @throws {TypeError} If the body or the options are none, or the headers are no strings,
+   * {@linkcode RangeError} if it has more than `maxMessageSize` bytes. It can be answered still.
    */
   // deno-lint-ignore require-await -- the same
   async final(body?: Body, options?: PartOptions): Promise<void> {

@@ -137,7 +137,12 @@ export class BrokerHttp implements AsyncDisposable {
     if (typeof broker?.stats !== "function") {
       throw new TypeError(`broker must be a Broker, got ${Deno.inspect(broker, { depth: 0 })}`);
     }
-    checkOptions("The options of the HTTP side", options);
+    checkOptions("The options of the HTTP side", options, {
+      hostname: true,
+      port: true,
+      gateway: true,
+      client: true,
+    });
     const { port = 0, gateway = false, client = {} } = options;
     if (typeof options.hostname !== "string" && options.hostname !== undefined) {
       throw new TypeError(`hostname must be a string, got ${options.hostname}`);
@@ -152,7 +157,14 @@ export class BrokerHttp implements AsyncDisposable {
     if (typeof gateway !== "boolean" && (typeof gateway !== "object" || gateway === null)) {
       throw new TypeError(`gateway must be true, false or options, got ${gateway}`);
     }
-    if (typeof gateway === "object") checkOptions("The gateway's options", gateway);
+    if (typeof gateway === "object") {
+      checkOptions("The gateway's options", gateway, {
+        timeout: true,
+        maxContentSize: true,
+        maxBacklog: true,
+        origins: true,
+      });
+    }
     if (typeof client !== "object" || client === null || Array.isArray(client)) {
       throw new TypeError(`client must be options, got ${Deno.inspect(client)}`);
     }

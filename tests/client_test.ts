@@ -99,10 +99,15 @@ Deno.test("`request` rejects with TypeError or RangeError when an argument is wr
       [TypeError, /noWait is true or false, got 1/, "echo", "a", { noWait: 1 }],
       [TypeError, /once is true or false, got "no"/, "echo", "a", { once: "no" }],
       [TypeError, /body.*got undefined/, "echo", new Array(2)],
-      [RangeError, /body has 11 bytes, .* 10 are sent \(maxMessageSize\)/, "echo", "eleven byte"],
-      [RangeError, /body has 11 bytes/, "echo", ["eleven", " byte"]],
-      [RangeError, /body has 64 bytes/, "echo", new Array(17).fill("")],
-      [RangeError, /body has 13 bytes/, "echo", "five.", { headers: { a: "" } }],
+      [
+        RangeError,
+        /body counts for 11 bytes, .* 10 are sent \(maxMessageSize\)/,
+        "echo",
+        "eleven byte",
+      ],
+      [RangeError, /body counts for 11 bytes/, "echo", ["eleven", " byte"]],
+      [RangeError, /body counts for 64 bytes/, "echo", new Array(17).fill("")],
+      [RangeError, /body counts for 13 bytes/, "echo", "five.", { headers: { a: "" } }],
     ] as const
   ) await assertFails(request(...args), type, message);
   // deno-lint-ignore no-explicit-any -- The same.

@@ -25,6 +25,7 @@ export class Child {
   readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
   readonly #errors: Promise<void>;
   #said = "";
+  #failure: Promise<BenchError> | undefined;
   #hasEnded = false;
 
   /**
@@ -90,7 +91,12 @@ export class Child {
   }
 
   /** The error that it has ended though it should not have, or was not understood. */
-  async failure(): Promise<BenchError> {
+  failure(): Promise<BenchError> {
+    // Once for all who ask: what it said last can be read once.
+    return this.#failure ??= this.#fail();
+  }
+
+  async #fail(): Promise<BenchError> {
     const { code } = await this.#process.status;
     await this.#errors;
     // What it said last, if it answers and nobody has asked: a worker is asked once only.

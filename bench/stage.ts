@@ -13,6 +13,8 @@ import { BenchError, Child } from "./process.ts";
 const ROOT = new URL("../", import.meta.url);
 /** How long a broker may take to listen, in ms. */
 const PATIENCE = 15_000;
+/** How long it may take to end after it has told its workers so, in ms. */
+const FAREWELL = 1_000;
 /** Between two attempts to reach it, in ms. */
 const PAUSE = 2;
 
@@ -151,10 +153,19 @@ export class Stage implements AsyncDisposable {
         throw await child.failure();
       }),
       teller.next<T>(),
-    ]);
+    ]).catch(async (error) => {
+      throw await this.#cause(error);
+    });
     const gone = others.find(({ hasEnded }) => hasEnded);
     if (gone !== undefined) throw await gone.failure();
     return said;
+  }
+
+  /** The error to tell: a broker that ends says so to the others first, which may end before it. */
+  async #cause(error: unknown): Promise<unknown> {
+    const [broker] = this.#children;
+    await Promise.race([broker!.ended(), delay(FAREWELL, undefined, { ref: false })]);
+    return broker!.hasEnded ? await broker!.failure() : error;
   }
 
   /** Waits so many seconds. @throws The signal's reason, if it aborts. */

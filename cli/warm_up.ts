@@ -51,7 +51,7 @@ const SHORT = new Uint8Array(32), LONG = new Uint8Array(1024), NOTHING = new Uin
  * Runs requests of both sorts of dialects through a broker of its own, in this process.
  *
  * @param signal Ends it at once.
- * @returns A promise of the end, after some 0.5 s; other things have their turns meanwhile.
+ * @returns A promise of the end, after 0.5 to 2 s; other things have their turns meanwhile.
  */
 export async function warmUp(signal: AbortSignal): Promise<void> {
   // Nobody wants the spans of some 50,000 requests that nobody has made.

@@ -11,11 +11,17 @@ import { respondJson } from "./responses.ts";
 /** How long the broker has to answer a request of its own, in ms. */
 const PATIENCE = 1_000;
 
+/** What `/healthz` says. */
+type Pulse =
+  | { status: "not bound" }
+  | { status: "stuck"; reason: string }
+  | { status: "ok"; roundTrip: number };
+
 /** Tells the health of one broker. */
 export class Health {
   readonly #broker: Broker;
   readonly #client: () => Client;
-  #probing: Promise<Response> | undefined;
+  #probing: Promise<Pulse> | undefined;
 
   /**
    * @param broker The broker.
@@ -33,8 +39,10 @@ export class Health {
    * @returns 200 if it does, or if it is not bound yet; else 503. If not even JavaScript's event
    * loop turns there is no answer at all.
    */
-  live(): Promise<Response> {
-    return this.#probing ??= this.#probe().finally(() => this.#probing = undefined);
+  async live(): Promise<Response> {
+    const pulse = await (this.#probing ??= this.#probe().finally(() => this.#probing = undefined));
+    // Each has a response of its own: what it has in it can be sent once.
+    return respondJson(pulse, { status: pulse.status === "stuck" ? 503 : 200 });
   }
 
   /**
@@ -48,8 +56,8 @@ export class Health {
     return respondJson({ status: isDraining ? "draining" : "not bound" }, { status: 503 });
   }
 
-  async #probe(): Promise<Response> {
-    if (!this.#broker.isBound) return respondJson({ status: "not bound" });
+  async #probe(): Promise<Pulse> {
+    if (!this.#broker.isBound) return { status: "not bound" };
     const begin = performance.now();
     try {
       await this.#client().request("mmi.service", "mmi.service", {
@@ -59,9 +67,9 @@ export class Health {
     } catch (error) {
       // An answer too, of one that takes no more requests.
       if (!(error instanceof ServiceError)) {
-        return respondJson({ status: "stuck", reason: (error as Error).message }, { status: 503 });
+        return { status: "stuck", reason: (error as Error).message };
       }
     }
-    return respondJson({ status: "ok", roundTrip: Math.round(performance.now() - begin) });
+    return { status: "ok", roundTrip: Math.round(performance.now() - begin) };
   }
 }

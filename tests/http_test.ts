@@ -180,6 +180,14 @@ Deno.test("`GET /healthz` says 503 when the broker does not answer a request in 
   assert.match(reason, /mmi\.service/);
 });
 
+Deno.test("`GET /healthz` answers all who ask at once", async () => {
+  await using stage = new HttpStage();
+  const all = await Promise.all(Array.from({ length: 20 }, () => stage.get("healthz")));
+  for (const { status, text } of all) {
+    assert.deepEqual([status, JSON.parse(text).status], [200, "ok"]);
+  }
+});
+
 Deno.test("`GET /healthz` has no answer while the loop is stuck, and 200 when it turns again", async () => {
   const program = `
     import { Broker, } from "./broker.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { Broker } from "../broker.ts";
 import { Client } from "../client.ts";
 import { StateError, ZmqError } from "../errors.ts";
-import { RawSocket } from "./raw.ts";
+import { IPV6, RawSocket } from "./raw.ts";
 import {
   C,
   C_FINAL,
@@ -22,15 +22,6 @@ import {
 import { tellErrors } from "./tell_errors.ts";
 
 const ANY = "tcp://127.0.0.1:*";
-
-const IPV6 = (() => {
-  try {
-    Deno.listen({ hostname: "::1", port: 0 }).close();
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 const isState = (message: RegExp) => (error: unknown) =>
   error instanceof StateError && message.test(error.message);

@@ -6,7 +6,7 @@ import { MdpError, ServiceError, StateError } from "../errors.ts";
 import { BrokerHttp } from "../http/server.ts";
 import { eventually, HttpStage } from "./http_stage.ts";
 import { isInstalled } from "./program.ts";
-import { RawSocket } from "./raw.ts";
+import { IPV6, RawSocket } from "./raw.ts";
 
 Deno.test("`GET /metrics` tells requests by service and outcome, and workers by state", async () => {
   await using stage = new HttpStage();
@@ -359,16 +359,6 @@ Deno.test("`BrokerHttp` ends at once when it is closed, whoever looks on", async
   await assert.rejects(fetch(url), TypeError);
   assert.throws(() => http.listen(), StateError);
 });
-
-/** Some containers have no IPv6. */
-const IPV6 = (() => {
-  try {
-    Deno.listen({ hostname: "::1", port: 0 }).close();
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 Deno.test({
   name: "`listen` takes an address of IPv6 with brackets and without",

@@ -19,7 +19,8 @@ const ONLY: [modules: RegExp, from: RegExp, why: string][] = [
   [
     /^http\//,
     /^(http\/.*|(broker|client|errors|durations|options|traces)\.ts|deno\.json|uplot\/.*|@logtape\/logtape|@opentelemetry\/.*|@remix-run\/.*)$/,
-    "http/ sees a broker as any program does that embeds one",
+    "http/ sees a broker as any program does that embeds one, and only checks options and makes spans " +
+    "as all do",
   ],
   [
     /^(broker_codes|commands|codec\w*|routing\w*|liveness|deadlines|list|complaints)\.ts$/,

@@ -57,6 +57,16 @@ export function WX(
   return control("MDPWX1", command, id, value, flags);
 }
 
+/** Whether there is IPv6: some containers have none. */
+export const IPV6 = (() => {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
 /** Frames in a form that reads well in a failed assertion: printable ASCII as it is, else hex. */
 export function show(frames: readonly RawFrame[]): string[] {
   return frames.map((frame) => {

@@ -656,6 +656,17 @@ Deno.test("Routing tells a client that did not take an ERROR or a FINAL of the b
   }
 });
 
+/** In which c1 has not taken the reply to its request 1, and could take more by now. */
+function withDeafClient(): Harness {
+  const harness = withWorker(2);
+  harness.ask("c1", "echo", 1);
+  harness.unsendable.set("c1", "full");
+  harness.done("w1", 1);
+  harness.unsendable.delete("c1");
+  harness.take();
+  return harness;
+}
+
 Deno.test("Routing tells a client that did not take a reply DISCONNECT whatever it sends next", () => {
   const acts: ((harness: Harness) => void)[] = [
     (h) => h.ask("c1", "echo", 2),
@@ -664,12 +675,7 @@ Deno.test("Routing tells a client that did not take a reply DISCONNECT whatever 
     (h) => h.routing.clientHeartbeat("c1", h.now),
   ];
   for (const act of acts) {
-    const harness = withWorker(2);
-    harness.ask("c1", "echo", 1);
-    harness.unsendable.set("c1", "full");
-    harness.done("w1", 1);
-    harness.unsendable.delete("c1");
-    harness.take();
+    const harness = withDeafClient();
     act(harness);
     assert.deepEqual(harness.take(), ["c1 < DISCONNECT"]);
   }
@@ -693,12 +699,7 @@ Deno.test("Routing serves a client that did not take a reply when it has left an
     (h) => h.routing.clientDisconnect("c1", h.now),
   ];
   for (const act of acts) {
-    const harness = withWorker(2);
-    harness.ask("c1", "echo", 1);
-    harness.unsendable.set("c1", "full");
-    harness.done("w1", 1);
-    harness.unsendable.delete("c1");
-    harness.take();
+    const harness = withDeafClient();
     act(harness);
     harness.ask("c1", "echo", 1);
     assert.deepEqual(harness.take(), ["w1 < REQUEST #2 c1/1"]);

@@ -15,7 +15,6 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
-import { AcceptWatch } from "./broker_accepts.ts";
 import {
   type BrokerEvent,
   BrokerEvents,
@@ -27,6 +26,7 @@ import {
 import { BrokerLog } from "./broker_log.ts";
 import { brokerAnswers, type Informant } from "./broker_mmi.ts";
 import { BrokerShell } from "./broker_shell.ts";
+import { type BrokerSocket, openBrokerSocket } from "./broker_socket.ts";
 import {
   type BrokerStats,
   brokerStats,
@@ -66,11 +66,9 @@ import {
 import { Outbox } from "./outbox.ts";
 import { Routing } from "./routing.ts";
 import { now as time } from "./zmq/clock.ts";
-import { libzmq } from "./zmq/library.ts";
-import type { Message } from "./zmq/message.ts";
 import { WAITED } from "./zmq/reactor.ts";
-import { Context, Socket, type Traffic } from "./zmq/socket.ts";
-import { NOTIFY_DISCONNECT, POLLIN } from "./zmq/symbols.ts";
+import type { Traffic } from "./zmq/socket.ts";
+import type { Frame } from "./zmtp/frame.ts";
 
 export type { DialectName } from "./codec.ts";
 export * from "./errors.ts";
@@ -103,8 +101,6 @@ const STALE = 1;
  * 64 the threads wake each other more often, and up to 30 % fewer requests pass.
  */
 const FLUSH = 128;
-/** How many identities are kept as strings; as many connections may have been there. */
-const IDENTITIES = 65_536;
 /** How many bytes an address has at most, by ZMTP. */
 const LONGEST_ADDRESS = 255;
 /** After how many invalid messages of a turn what is to be sent is sent. */
@@ -168,15 +164,13 @@ export class Broker {
   readonly #routing: Routing<Content>;
   readonly #ended = Promise.withResolvers<void>();
   readonly #outbox = new Outbox<Content>();
-  /** Identities that ROUTER made, by the number in them. */
-  readonly #identities = new Map<number, string>();
-  #socket: Socket | undefined;
+  #socket: BrokerSocket | undefined;
   #endpoints: readonly string[] = [];
   #boundAt = 0;
   /** How many messages the last turn took. */
   #taken = 0;
   /** Messages that are received and not yet handled, and who sent them. */
-  readonly #messages: Message[][] = [];
+  readonly #messages: Frame[][] = [];
   readonly #peers: string[] = [];
   /** How many invalid messages this turn has had. */
   #garbage = 0;
@@ -184,7 +178,6 @@ export class Broker {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
   readonly #standstill = new Standstill();
-  #accepts: AcceptWatch | undefined;
   #closing: Promise<void> | undefined;
   /** Called when the drain may be over: something ended, or `close` will not wait any longer. */
   #drained: (() => void) | undefined;
@@ -246,35 +239,23 @@ export class Broker {
     if (this.#socket !== undefined) {
       throw new StateError(`The broker is already bound to ${this.#endpoints.join(", ")}`);
     }
-    const { bind, linger, maxMessageSize, sendHighWaterMark } = this.#options;
-    // The end of a context of its own is known, a socket's alone is not: only then have messages
-    // left and endpoints been freed. Who is reached by inproc must share the process's.
-    const shares = bind.some((endpoint) => endpoint.startsWith("inproc:"));
-    const context = shares ? Context.shared() : new Context();
-    const socket = new Socket("ROUTER", {
-      linger,
-      maxMessageSize: Number.isFinite(maxMessageSize) ? maxMessageSize : -1,
-      sendHighWaterMark,
-      routerMandatory: 1,
-      ...(libzmq().draft ? { routerNotify: NOTIFY_DISCONNECT } : {}),
-    }, context);
+    const socket = openBrokerSocket(this.#options);
     const endpoints: string[] = [];
     try {
-      for (const endpoint of bind) {
-        socket.set("ipv6", endpoint.includes("[") ? 1 : 0);
-        endpoints.push(socket.bind(endpoint));
-      }
-      socket.watch(() => this.#receive(socket), POLLIN, "complete");
+      for (const endpoint of this.#options.bind) endpoints.push(socket.bind(endpoint));
+      socket.watch(
+        () => this.#receive(socket),
+        (...failure) => this.#log.notAccepted(...failure),
+      );
     } catch (error) {
-      unbindInproc(socket, endpoints);
+      socket.unbind();
       socket.close();
       throw error;
     }
     this.#endpoints = endpoints;
     this.#socket = socket;
-    this.#routing.seesGone = libzmq().draft;
+    this.#routing.seesGone = socket.tellsGone;
     this.#boundAt = performance.now();
-    this.#accepts = new AcceptWatch(socket, (...failure) => this.#log.notAccepted(...failure));
     for (const endpoint of this.#endpoints) {
       this.#logger.info("Listening on {endpoint}", { endpoint });
     }
@@ -361,7 +342,7 @@ export class Broker {
     const changed = resolveChangedOptions(this.#options, options);
     if (this.#closing !== undefined) throw new StateError("The broker is closed");
     this.#options = changed;
-    this.#socket?.set("linger", changed.linger);
+    if (this.#socket !== undefined) this.#socket.linger = changed.linger;
     this.#routing.reconfigure(changed, performance.now());
     if (this.#socket !== undefined) this.#arm();
   }
@@ -512,12 +493,11 @@ export class Broker {
     await Promise.resolve();
     await this.#drain();
     // Who is told to go may come back at once, and is to wait for the next broker.
-    unbindInproc(socket, this.#endpoints);
+    socket.unbind();
     const now = performance.now();
     this.#routing.end(now);
     this.#flush(now);
     clearTimeout(this.#timer);
-    this.#accepts?.stop();
     this.#timerAt = -Infinity;
     await socket.close();
     this.#log.close();
@@ -553,10 +533,10 @@ export class Broker {
 
   // ---- the socket ----
 
-  #receive(socket: Socket): void {
+  #receive(socket: BrokerSocket): void {
     this.#garbage = 0;
     const before = time();
-    let frames = socket.receiveFrom();
+    let frames = socket.receive();
     let now = time();
     // Where messages come one by one, to ask for another costs as much as to receive it.
     const most = now - before > WAITED && this.#taken === 1 ? 1 : BATCH;
@@ -566,10 +546,10 @@ export class Broker {
         let gathered = 0;
         try {
           while (frames !== undefined) {
-            this.#peers[gathered] = this.#nameOf(socket.sender);
+            this.#peers[gathered] = socket.sender;
             this.#messages[gathered++] = frames;
             const isEnough = ++this.#taken === most || gathered === GATHERED;
-            frames = isEnough ? undefined : socket.receiveFrom();
+            frames = isEnough ? undefined : socket.receive();
           }
         } finally {
           // To receive those took as long as this if they have thousands of frames.
@@ -578,7 +558,7 @@ export class Broker {
           for (let i = 0; i < gathered; i++) this.#take(this.#peers[i]!, this.#messages[i]!, now);
         }
         if (this.#outbox.length >= FLUSH) this.#flush(now);
-        if (gathered === GATHERED && this.#taken < most) frames = socket.receiveFrom();
+        if (gathered === GATHERED && this.#taken < most) frames = socket.receive();
       }
     } finally {
       // Also of what came before a receive that failed: nothing else may come for long.
@@ -588,27 +568,13 @@ export class Broker {
   }
 
   /** One message, whatever is wrong with it or with us: others are there behind it. */
-  #take(peer: string, frames: Message[], now: number): void {
+  #take(peer: string, frames: Frame[], now: number): void {
     try {
       this.#handle(peer, frames, now);
     } catch (error) {
       if (error instanceof InvalidMessage) this.#refuse(peer, frames, error, now);
       else reportError(error);
     }
-  }
-
-  /** An identity as a binary string. */
-  #nameOf(identity: Message): string {
-    const number = identity.routingNumber;
-    let name = number === undefined ? undefined : this.#identities.get(number);
-    if (name === undefined) {
-      name = identity.toBinaryString();
-      if (number !== undefined) {
-        if (this.#identities.size === IDENTITIES) this.#identities.clear();
-        this.#identities.set(number, name);
-      }
-    }
-    return name;
   }
 
   /** Sends what is to be sent, until there is no more. */
@@ -621,7 +587,7 @@ export class Broker {
   }
 
   /** One message. Its frames are released, or routing has them, unless this throws. */
-  #handle(peer: string, frames: Message[], now: number): void {
+  #handle(peer: string, frames: Frame[], now: number): void {
     if (frames.length === 1 && frames[0]!.size === 0) {
       // From libzmq itself: the peer's connection is gone (ZMQ_ROUTER_NOTIFY). A peer that sends
       // just this says no more than that it goes.
@@ -638,7 +604,7 @@ export class Broker {
     if (command.side === "client") {
       switch (command.command) {
         case "request": {
-          const content = contentOf(command.headers, command.body as Message[]);
+          const content = contentOf(command.headers, command.body as Frame[]);
           this.#checkSize(content);
           const service = nameOf(command.service);
           releaseAllBut(frames, framesOf(content));
@@ -658,7 +624,7 @@ export class Broker {
         case "partial":
         case "final": {
           const key = command.token ?? addressOf(command.client!);
-          const content = contentOf(command.headers, command.body as Message[]);
+          const content = contentOf(command.headers, command.body as Frame[]);
           this.#checkSize(content);
           releaseAllBut(frames, framesOf(content));
           return routing.reply(peer, dialect, command.command, key, content, now);
@@ -673,7 +639,7 @@ export class Broker {
           return routing.error(peer, dialect, token, code, content, now);
         }
         case "ready":
-          this.#ready(peer, dialect, nameOf(command.service), command.credit ?? 1, frames, now);
+          this.#ready(peer, dialect, nameOf(command.service), command.credit ?? 1, now);
           break;
         case "credit":
           routing.credit(peer, dialect, command.credit, now);
@@ -695,17 +661,16 @@ export class Broker {
     dialect: Dialect,
     service: string,
     credit: number,
-    frames: readonly Message[],
     now: number,
   ): void {
-    this.#routing.ready(peer, dialect, service, credit, now, frames.at(-1)?.peerAddress);
+    this.#routing.ready(peer, dialect, service, credit, now, this.#socket!.addressOf(peer));
   }
 
   /** Drops a message that is not one. */
-  #refuse(peer: string, frames: Message[], { kind, message }: InvalidMessage, now: number): void {
+  #refuse(peer: string, frames: Frame[], { kind, message }: InvalidMessage, now: number): void {
     const refused = inspectRefused(frames, MESSAGES);
     this.#invalid[kind]++;
-    this.#log.invalid(kind, peer, () => frames.at(-1)?.peerAddress, message, now);
+    this.#log.invalid(kind, peer, () => this.#socket!.addressOf(peer), message, now);
     release(frames);
     this.#routing.invalid(peer, refused, message, now);
     // What others are sent does not wait for the end of a turn that is full of garbage.
@@ -748,13 +713,8 @@ export class Broker {
   };
 }
 
-/** The context of these is shared, and does not end: they would be there until the socket is gone. */
-function unbindInproc(socket: Socket, endpoints: readonly string[]): void {
-  for (const endpoint of endpoints) if (endpoint.startsWith("inproc:")) socket.unbind(endpoint);
-}
-
 /** The name of a service, as a binary string. */
-function nameOf(service: Message): string {
+function nameOf(service: Frame): string {
   const { size } = service;
   if (size <= LONGEST_NAME) return service.toBinaryString();
   throw new InvalidMessage(
@@ -764,6 +724,6 @@ function nameOf(service: Message): string {
 }
 
 /** The address of a client; a longer one is nobody's: no worker holds a request of it. */
-function addressOf(client: Message): string {
+function addressOf(client: Frame): string {
   return client.size > LONGEST_ADDRESS ? "" : client.toBinaryString();
 }

@@ -15,43 +15,40 @@ import { bytesOfName } from "./names.ts";
 import { LONGEST_NAME } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Message as What, Request, RoutingEvent, Shell, Worker } from "./routing.ts";
-import { Message } from "./zmq/message.ts";
-import { Pinned } from "./zmq/pinned.ts";
-import type { Frame } from "./zmq/socket.ts";
+import { Frame } from "./zmtp/frame.ts";
 
 // What is sent with every request is pinned. In RFC 18 these are six frames, and cost a tenth of the
 // time in JavaScript otherwise. All of it is made when it is first needed: it takes libzmq.
 
 /** A name that no service can have. */
 const NO_NAME = "-".repeat(LONGEST_NAME + 1);
-const NO_ENVELOPE: readonly Pinned[] = [];
+const NO_ENVELOPE: readonly Uint8Array[] = [];
 /** How messages begin, by dialect. */
 const ENVELOPES = new Map<Dialect, Envelopes>();
 
 interface Envelopes {
-  readonly work: readonly Pinned[];
-  readonly partial: readonly Pinned[];
-  readonly final: readonly Pinned[];
+  readonly work: readonly Uint8Array[];
+  readonly partial: readonly Uint8Array[];
+  readonly final: readonly Uint8Array[];
   /** The frame between the client's address and the body. */
-  readonly empty: Pinned;
+  readonly empty: Uint8Array;
 }
 
 function envelopesOf(dialect: Dialect): Envelopes {
   let envelopes = ENVELOPES.get(dialect);
   if (envelopes !== undefined) return envelopes;
-  const pinned = (frame: Uint8Array) => new Pinned(new Uint8Array(frame));
   envelopes = {
-    work: workerEnvelope(dialect, "request").map(pinned),
-    partial: clientEnvelope(dialect, "partial").map(pinned),
-    final: clientEnvelope(dialect, "final").map(pinned),
-    empty: pinned(EMPTY),
+    work: workerEnvelope(dialect, "request"),
+    partial: clientEnvelope(dialect, "partial"),
+    final: clientEnvelope(dialect, "final"),
+    empty: EMPTY,
   };
   ENVELOPES.set(dialect, envelopes);
   return envelopes;
 }
 
 /** Names of services as frames. */
-const nameOf = keeping((service) => new Pinned(bytesOfName(service)), 1024, 255);
+const nameOf = keeping((service) => bytesOfName(service), 1024, 255);
 const UTF8 = new TextEncoder();
 /** A text as bytes that are not to be written to. To encode a short one costs 0.4 µs. */
 const bytesOf = keeping((text) => UTF8.encode(text), 64, 64);
@@ -93,13 +90,11 @@ export class BrokerShell implements Shell<Content> {
   dispatch(worker: Worker<Content>, request: Request<Content>, timeToLive: number): void {
     const { identity, dialect } = worker, { body, client } = request;
     // Copies, since the request may have to be sent to another worker.
-    const copies = body instanceof Message
-      ? [body.copy()]
-      : body.frames.map((frame) => frame.copy());
+    const copies = body instanceof Frame ? [body.copy()] : body.frames.map((frame) => frame.copy());
     if (dialect === MULTIPLEXED) {
       const headers = this.#traces?.headersFor(request) ?? headersIn(body)?.copy();
       const control = this.#outbox.control();
-      writeWork(control[0].bytes, request.token, timeToLive, headers !== undefined);
+      writeWork(control[0], request.token, timeToLive, headers !== undefined);
       const frames = headers === undefined ? copies : [headers, ...copies];
       return this.#outbox.put(identity, control, frames, "request", request);
     }
@@ -127,13 +122,13 @@ export class BrokerShell implements Shell<Content> {
     const headers = headersIn(content), body = bodyIn(content);
     if (dialect === MULTIPLEXED) {
       const control = this.#outbox.control();
-      writeReply(control[0].bytes, command, id, headers !== undefined);
+      writeReply(control[0], command, id, headers !== undefined);
       const frames = headers === undefined ? body : [headers, ...body];
       return this.#outbox.put(client, control, frames, command, request);
     }
     // An RFC 18 client has no room for them.
     headers?.release();
-    let frames: readonly Frame[] = body;
+    let frames: readonly (Frame | Uint8Array)[] = body;
     if (dialect.serviceInReply) {
       const name = nameOf(service.name);
       frames = body.length === 1 ? [name, body[0]!] : [name, ...body];
@@ -177,7 +172,7 @@ export class BrokerShell implements Shell<Content> {
       command: "final",
       dialect,
       id,
-      service,
+      service: nameOf(service),
       body: [bytesOf(text)],
     });
   }
@@ -210,13 +205,13 @@ export class BrokerShell implements Shell<Content> {
     peer: string,
     what: What,
     request: Request<Content> | undefined,
-    command: Command<Frame>,
+    command: Command<Frame | Uint8Array>,
   ): void {
     const outbox = this.#outbox;
     if (command.dialect === MULTIPLEXED) {
       const control = outbox.control();
-      const [, ...frames] = encode<Frame>(command, control[0].bytes);
+      const [, ...frames] = encode<Frame | Uint8Array>(command, control[0]);
       outbox.put(peer, control, frames, what, request);
-    } else outbox.put(peer, NO_ENVELOPE, encode<Frame>(command), what, request);
+    } else outbox.put(peer, NO_ENVELOPE, encode<Frame | Uint8Array>(command), what, request);
   }
 }

@@ -110,16 +110,22 @@ export interface BrokerOptions {
    * @default {500}
    */
   linger?: number;
+  /**
+   * What speaks ZMTP: `"auto"` is the broker itself on Linux, where it listens at addresses of `tcp:`
+   * and paths of `ipc:` alone, and libzmq elsewhere; `"libzmq"` is libzmq anywhere.
+   * @default {"auto"}
+   */
+  transport?: "auto" | "libzmq";
 }
 
 /** The options of a broker that can change while it runs. */
 export type LiveBrokerOptions = Omit<
   BrokerOptions,
-  "bind" | "maxMessageSize" | "sendHighWaterMark"
+  "bind" | "maxMessageSize" | "sendHighWaterMark" | "transport"
 >;
 
 /** The options that a broker can only be made with: see {@linkcode Broker.reconfigure}. */
-const FIXED = ["bind", "maxMessageSize", "sendHighWaterMark"] as const;
+const FIXED = ["bind", "maxMessageSize", "sendHighWaterMark", "transport"] as const;
 
 /** Options of a client. */
 export interface ClientOptions {
@@ -362,6 +368,7 @@ export const BROKER_OPTIONS: Names<BrokerOptions> = {
   sendHighWaterMark: true,
   drain: true,
   linger: true,
+  transport: true,
 };
 
 const CLIENT_OPTIONS: Names<ClientOptions> = {
@@ -429,7 +436,14 @@ export function resolveBrokerOptions(options: BrokerOptions = {}): ResolvedBroke
     sendHighWaterMark: count("sendHighWaterMark", options.sendHighWaterMark, 100_000, 1, INT_MAX),
     drain: duration("drain", options.drain, 0),
     linger: duration("linger", options.linger, 500, 0, INT_MAX),
+    transport: transport(options.transport),
   };
+}
+
+/** @throws {TypeError} For what is none. */
+function transport(value: "auto" | "libzmq" = "auto"): "auto" | "libzmq" {
+  if (value === "auto" || value === "libzmq") return value;
+  throw new TypeError(`transport is "auto" or "libzmq", got ${Deno.inspect(value, { depth: 0 })}`);
 }
 
 /**

@@ -10,9 +10,9 @@
 import { CONTROL_LENGTH } from "./codec_multiplexed.ts";
 import { bytesOfName } from "./names.ts";
 import type { Message as What, Request, Unsent } from "./routing.ts";
-import { Message } from "./zmq/message.ts";
-import { Pinned } from "./zmq/pinned.ts";
-import type { Frame, SendResult, Socket } from "./zmq/socket.ts";
+import type { BrokerSocket } from "./broker_socket.ts";
+import type { SendResult } from "./zmq/socket.ts";
+import { Frame } from "./zmtp/frame.ts";
 
 /** How many buffers for control frames are kept. */
 const CONTROLS = 1024;
@@ -24,8 +24,8 @@ class Parcel<B> {
   next: Parcel<B> | undefined;
 
   constructor(
-    readonly envelope: readonly Pinned[],
-    readonly frames: readonly Frame[],
+    readonly envelope: readonly Uint8Array[],
+    readonly frames: readonly (Frame | Uint8Array)[],
     readonly what: What,
     readonly request: Request<B> | undefined,
     /** The how many-th that was put in it is. */
@@ -36,7 +36,7 @@ class Parcel<B> {
 /** A peer, and which messages are for it: the first, and the last so far. */
 interface Peer<B> {
   readonly name: string;
-  readonly identity: Pinned;
+  readonly identity: Uint8Array;
   first: Parcel<B> | undefined;
   last: Parcel<B> | undefined;
 }
@@ -49,7 +49,7 @@ export class Outbox<B> {
   readonly #due: Peer<B>[] = [];
   #length = 0;
   /** By the number of the message. */
-  readonly #controls: (readonly [Pinned])[] = [];
+  readonly #controls: (readonly [Uint8Array])[] = [];
 
   /** How many messages there are. */
   get length(): number {
@@ -57,14 +57,14 @@ export class Outbox<B> {
   }
 
   /** Memory for the control frame of the message that is put next, as its envelope. */
-  control(): readonly [Pinned] {
+  control(): readonly [Uint8Array] {
     const next = this.#length;
     if (next >= CONTROLS) return newControl();
     return this.#controls[next] ??= newControl();
   }
 
   /** The identity of a peer as a frame. */
-  identity(name: string): Pinned {
+  identity(name: string): Uint8Array {
     return this.#peer(name).identity;
   }
 
@@ -80,8 +80,8 @@ export class Outbox<B> {
    */
   put(
     name: string,
-    envelope: readonly Pinned[],
-    frames: readonly Frame[],
+    envelope: readonly Uint8Array[],
+    frames: readonly (Frame | Uint8Array)[],
     what: What,
     request: Request<B> | undefined,
   ): void {
@@ -129,13 +129,13 @@ export class Outbox<B> {
    * @param socket The ROUTER.
    * @returns What could not be sent, in the order in which it was put.
    */
-  flush(socket: Socket): Unsent<B>[] {
+  flush(socket: Pick<BrokerSocket, "sendTo" | "flush">): Unsent<B>[] {
     const due = this.#due, failed: { number: number; message: Unsent<B> }[] = [];
     for (const peer of due) {
       let result: SendResult = "sent";
       for (let parcel = peer.first; parcel !== undefined; parcel = parcel.next) {
         const { envelope, frames } = parcel;
-        if (result === "sent") result = socket.sendTo(peer.identity, envelope, frames);
+        if (result === "sent") result = socket.sendTo(peer.name, envelope, frames);
         if (result !== "sent") {
           const { what, request, number } = parcel;
           failed.push({ number, message: { peer: peer.name, what, request, why: result } });
@@ -146,6 +146,7 @@ export class Outbox<B> {
       // Nobody is told any more of one that is gone.
       if (result === "unreachable") this.#peers.delete(peer.name);
     }
+    socket.flush();
     due.length = this.#length = 0;
     if (this.#peers.size > PEERS) this.#peers.clear();
     return failed.sort((a, b) => a.number - b.number).map(({ message }) => message);
@@ -156,21 +157,21 @@ export class Outbox<B> {
   }
 
   #addPeer(name: string): Peer<B> {
-    const identity = new Pinned(bytesOfName(name));
+    const identity = bytesOfName(name);
     const peer = { name, identity, first: undefined, last: undefined };
     this.#peers.set(name, peer);
     return peer;
   }
 }
 
-/** Lets go of those frames that are messages. */
-function releaseIn(frames: readonly Frame[]): void {
+/** Lets go of those that are a broker's. */
+function releaseIn(frames: readonly (Frame | Uint8Array)[]): void {
   for (let i = 0; i < frames.length; i++) {
     const frame = frames[i];
-    if (frame instanceof Message) frame.release();
+    if (frame instanceof Frame) frame.release();
   }
 }
 
-function newControl(): readonly [Pinned] {
-  return [new Pinned(new Uint8Array(CONTROL_LENGTH))];
+function newControl(): readonly [Uint8Array] {
+  return [new Uint8Array(CONTROL_LENGTH)];
 }

@@ -71,7 +71,7 @@ export async function warmUp(signal: AbortSignal): Promise<void> {
 }
 
 async function passAll(service: string, signal: AbortSignal): Promise<void> {
-  const endpoint = `inproc://warm-up-${crypto.randomUUID()}`;
+  const endpoint = warmUpEndpoint();
   await using broker = new Broker({ bind: endpoint }, warmUpLogger);
   broker.bind();
   for (const dialect of [MULTIPLEXED, RFC]) {
@@ -88,6 +88,12 @@ async function passAll(service: string, signal: AbortSignal): Promise<void> {
     for (const peer of [...clients, ...workers]) peer.send([NOTHING]);
     while (broker.stats().workers.registered > 0 && !signal.aborted) await turn();
   }
+}
+
+/** Where nobody else finds it, and with the socket that the broker will have. */
+function warmUpEndpoint(): string {
+  const name = `majortomo-${crypto.randomUUID()}`;
+  return Deno.build.os === "linux" ? `ipc://@${name}` : `inproc://${name}`;
 }
 
 /** Registers the workers, has them answer what the clients ask, and has all but one leave. */

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { Outbox } from "../outbox.ts";
-import { Message } from "../zmq/message.ts";
-import { Pinned } from "../zmq/pinned.ts";
-import { Socket } from "../zmq/socket.ts";
+import { Frame } from "../zmtp/frame.ts";
+import { Router } from "../zmtp/router.ts";
 import { RawSocket, show } from "./raw.ts";
 
 /** A ROUTER, and peers of the names that are given, connected. */
 async function router(...names: string[]) {
-  const socket = new Socket("ROUTER", { linger: 0, routerMandatory: 1 });
+  const socket = new Router({ linger: 0, maxMessageSize: 2 ** 20, sendHighWaterMark: 1_000 });
   const endpoint = socket.bind("tcp://127.0.0.1:*");
   const peers = new Map<string, RawSocket>();
   for (const name of names) {
@@ -18,7 +17,7 @@ async function router(...names: string[]) {
     peers.set(name, peer);
   }
   for (let heard = 0; heard < names.length;) {
-    const message = socket.receiveBytes();
+    const message = socket.receive();
     if (message !== undefined) heard++;
     else await new Promise((resolve) => setTimeout(resolve, 1));
   }
@@ -49,9 +48,15 @@ Deno.test("`Outbox.flush` sends everything in order, and is empty then", async (
 Deno.test("`Outbox.flush` sends a message that is an envelope alone, and one with frames behind it", async () => {
   using stage = await router("a");
   const outbox = new Outbox<void>(), text = (text: string) => new TextEncoder().encode(text);
-  const envelope = ["1", "", "3"].map((frame) => new Pinned(text(frame)));
+  const envelope = ["1", "", "3"].map(text);
   outbox.put("a", envelope, [], "control", undefined);
-  outbox.put("a", envelope, [outbox.identity("b"), text(""), "\xff"], "control", undefined);
+  outbox.put(
+    "a",
+    envelope,
+    [outbox.identity("b"), text(""), new Uint8Array([0xff])],
+    "control",
+    undefined,
+  );
   outbox.put("a", [], [text("4")], "control", undefined);
   const before = { ...stage.socket.traffic };
   assert.deepEqual(outbox.flush(stage.socket), []);
@@ -64,7 +69,7 @@ Deno.test("`Outbox.flush` sends a message that is an envelope alone, and one wit
 
 Deno.test("`Outbox.flush` says what could not be sent, in order, and lets go of all messages", async () => {
   using stage = await router("a");
-  const outbox = new Outbox<void>(), message = Message.take();
+  const outbox = new Outbox<void>(), message = Frame.of(new Uint8Array(100));
   outbox.put("nobody", [], [message], "control", undefined);
   outbox.put("no one", [], [new Uint8Array([66])], "notice", undefined);
   outbox.put("a", [], [new Uint8Array([65])], "control", undefined);
@@ -94,7 +99,7 @@ Deno.test("`Outbox.control` gives each message memory of its own until it is sen
   const outbox = new Outbox<void>(), seen = new Set<Uint8Array>();
   for (let i = 0; i < 3_000; i++) {
     const control = outbox.control();
-    const [{ bytes }] = control;
+    const [bytes] = control;
     assert.equal(bytes.length, 20);
     assert.ok(!seen.has(bytes), `memory of message ${i} is another's`);
     seen.add(bytes);
@@ -111,7 +116,7 @@ Deno.test("`Outbox.withdraw` takes back the requests for a peer, and nothing els
   put("a", "request", "1", requests[0]!);
   put("a", "final", "for a", requests[1]!);
   put("b", "request", "for b", requests[1]!);
-  const body = Message.take();
+  const body = Frame.of(text("x"));
   outbox.put("a", [], [body], "request", requests[2]!);
   put("a", "request", "4", requests[3]!);
   assert.deepEqual(outbox.withdraw("a"), [requests[0], requests[2], requests[3]]);

@@ -36,7 +36,10 @@ export function binaryName(bytes: Uint8Array): string {
 
 /** A name that is a binary string, as bytes. */
 export function bytesOfName(name: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(name, (char) => char.charCodeAt(0));
+  const bytes = new Uint8Array(name.length);
+  // Not by `Uint8Array.from`, which takes a hundred times as long.
+  for (let i = 0; i < name.length; i++) bytes[i] = name.charCodeAt(i);
+  return bytes;
 }
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

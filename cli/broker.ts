@@ -129,6 +129,13 @@ Default: as many as the others allow.`,
       description: message`Take messages of at most so many bytes. Default: 128MiB.`,
     }),
   ),
+  transport: optional(
+    option("--transport", VALUES.transport, {
+      description:
+        message`What speaks ZMTP: auto is the broker itself where it can, as on Linux; or \
+libzmq. Default: auto.`,
+    }),
+  ),
   drain: optional(
     option("--drain", VALUES.drain, {
       description: message`When stopped, give work in flight so long to end. Default: 0.`,

@@ -59,6 +59,7 @@ export const VALUES = {
   maxClientQueue: count(0),
   maxClientQueueBytes: byteSize(0),
   maxMessageSize: byteSize(1),
+  transport: choice(["auto", "libzmq"], { metavar: "TRANSPORT" }),
   drain: duration(0),
   http: httpAddress(),
   gatewayOrigin: origin(),

@@ -268,6 +268,7 @@ const SCHEMA = v.strictObject({
   maxClientQueue: v.optional(as(VALUES.maxClientQueue)),
   maxClientQueueBytes: v.optional(as(VALUES.maxClientQueueBytes)),
   maxMessageSize: v.optional(as(VALUES.maxMessageSize)),
+  transport: v.optional(as(VALUES.transport)),
   drain: v.optional(as(VALUES.drain)),
   http: v.optional(as(VALUES.http)),
   gateway: v.optional(flag),

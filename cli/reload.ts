@@ -32,6 +32,7 @@ const LIVE = [
 const FIXED = [
   "bindUrl",
   "maxMessageSize",
+  "transport",
   "http",
   "gateway",
   "gatewayOrigin",

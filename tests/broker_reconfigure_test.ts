@@ -87,6 +87,11 @@ Deno.test("`reconfigure()` refuses what cannot change, or does not fit, and chan
     "maxMessageSize cannot change while a broker runs, got 1",
   );
   refuses(
+    { transport: "libzmq" },
+    "TypeError",
+    'transport cannot change while a broker runs, got "libzmq"',
+  );
+  refuses(
     { sendHighWaterMark: 1 },
     "TypeError",
     "sendHighWaterMark cannot change while a broker runs, got 1",

@@ -29,6 +29,7 @@ Deno.test("`parseConfig` takes every option of the command line when it has its 
     .filter((name) => !["help", "version", "config", "completion"].includes(name));
   const values: Record<string, string> = {
     "bind-url": "[tcp://*:1, ipc:///tmp/x]",
+    transport: "libzmq",
     http: "127.0.0.1:9090",
     gateway: "true",
     "gateway-origin": "https://example.org",
@@ -52,6 +53,7 @@ Deno.test("`parseConfig` takes every option of the command line when it has its 
     maxClientQueue: 1,
     maxClientQueueBytes: 1,
     maxMessageSize: 1,
+    transport: "libzmq",
     drain: 1_000,
     http: { hostname: "127.0.0.1", port: 9090 },
     gateway: true,
@@ -222,7 +224,7 @@ heartbeat-interval?",
     'x.yaml:2: config: Unknown option with the value "other.yaml", expected one of bind-url, \
 heartbeat-interval, heartbeat-timeout, busy-worker-timeout, request-expiry, max-attempts, \
 max-queue, max-queue-bytes, max-total-queue, max-total-queue-bytes, max-client-queue, \
-max-client-queue-bytes, max-message-size, drain, http, gateway, gateway-origin, log-format, verbose, debug, logging',
+max-client-queue-bytes, max-message-size, transport, drain, http, gateway, gateway-origin, log-format, verbose, debug, logging',
   ],
   [
     "bind-url: [tcp://*:1, 5555]",

@@ -132,19 +132,21 @@ Deno.test({
     const { broker, path } = reloaded;
     await reloaded.reload(
       "bind-url: tcp://127.0.0.1:1\nmax-message-size: 1MB\nmax-attempts: 9\nhttp: 9090\n" +
-        "gateway: true\ngateway-origin: '*'\n",
+        "transport: libzmq\ngateway: true\ngateway-origin: '*'\n",
     );
     await broker.stderr(/again: changed max-attempts$/);
     assert.equal(
       (await broker.stderr(/restart/)).input,
-      `majortomo-broker: ${path}: bind-url, max-message-size, http, gateway, gateway-origin ` +
+      `majortomo-broker: ${path}: bind-url, max-message-size, transport, http, gateway, gateway-origin ` +
         "cannot change while the broker runs: restart it for that",
     );
     await using client = RawSocket.dealer(reloaded.endpoint);
     await stats(client);
     // It is still not what it runs with.
     broker.kill("SIGHUP");
-    await broker.stderr(/bind-url, max-message-size, http, gateway, gateway-origin cannot change/);
+    await broker.stderr(
+      /bind-url, max-message-size, transport, http, gateway, gateway-origin cannot change/,
+    );
   },
 });
 

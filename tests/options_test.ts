@@ -45,6 +45,7 @@ Deno.test("`resolveBrokerOptions` fills in the defaults", () => {
     maxClientQueueBytes: Infinity,
     maxMessageSize: 128 * MIB,
     sendHighWaterMark: 100_000,
+    transport: "auto",
     drain: 0,
     linger: 500,
   });
@@ -293,7 +294,7 @@ const WRONG: Wrong[] = [
     'A broker\'s options have no "maxQue", only bind, heartbeatInterval, heartbeatTimeout, ' +
     "busyWorkerTimeout, requestExpiry, maxAttempts, maxQueue, maxQueueBytes, maxTotalQueue, " +
     "maxTotalQueueBytes, maxClientQueue, maxClientQueueBytes, maxMessageSize, " +
-    "sendHighWaterMark, drain, linger",
+    "sendHighWaterMark, drain, linger, transport",
   ],
 ];
 

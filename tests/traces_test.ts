@@ -314,6 +314,7 @@ Deno.test("a call over HTTP is part of the caller's trace, whoever serves HTTP",
       traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
       tracestate: "mine=too",
     };
+    while (broker.stats().workers.waiting === 0) await new Promise((resolve) => setImmediate(resolve));
     const init = { method: "POST", headers, body: new Uint8Array(1) };
     const response = await http.handle(new Request("http://localhost/services/echo", init));
     console.log(await response.text());

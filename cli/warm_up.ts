@@ -17,8 +17,9 @@ import { type Command, type Dialect, encode, MULTIPLEXED, RFC } from "../codec.t
 import { ZmqError } from "../errors.ts";
 import { activeTracer } from "../traces.ts";
 import { reactor } from "../zmq/reactor.ts";
-import { type Frame, Socket } from "../zmq/socket.ts";
+import { IS_LINUX } from "../zmtp/linux.ts";
 import { warmUpLogger } from "./logging.ts";
+import { joined, onTheWire, WarmUpPeer } from "./warm_up_peer.ts";
 
 /**
  * How many requests pass at a time. V8 optimizes what has run some 3,000 times, and throws it away
@@ -45,7 +46,7 @@ const BROKERS = 5;
 const WORKERS = 8;
 /** How many clients, which take turns at them. */
 const CLIENTS = 4;
-const SHORT = new Uint8Array(32), LONG = new Uint8Array(1024), NOTHING = new Uint8Array(0);
+const SHORT = new Uint8Array(32), LONG = new Uint8Array(1024);
 
 /**
  * Runs requests of both sorts of dialects through a broker of its own, in this process.
@@ -55,7 +56,7 @@ const SHORT = new Uint8Array(32), LONG = new Uint8Array(1024), NOTHING = new Uin
  */
 export async function warmUp(signal: AbortSignal): Promise<void> {
   // Nobody wants the spans of some 50,000 requests that nobody has made.
-  if (activeTracer() !== undefined) return;
+  if (!IS_LINUX || activeTracer() !== undefined) return;
   const { syncWait } = reactor;
   // Nobody sends while the event loop is blocked, who sends from there.
   reactor.syncWait = 0;
@@ -71,69 +72,60 @@ export async function warmUp(signal: AbortSignal): Promise<void> {
 }
 
 async function passAll(service: string, signal: AbortSignal): Promise<void> {
-  const endpoint = warmUpEndpoint();
-  await using broker = new Broker({ bind: endpoint }, warmUpLogger);
+  const path = `@majortomo-${crypto.randomUUID()}`;
+  await using broker = new Broker({ bind: `ipc://${path}` }, warmUpLogger);
   broker.bind();
   for (const dialect of [MULTIPLEXED, RFC]) {
-    using sockets = new DisposableStack();
-    const connect = () => {
-      const socket = sockets.use(new Socket("DEALER", { linger: 0 }));
-      socket.connect(endpoint);
-      return socket;
-    };
+    using peers = new DisposableStack();
+    const connect = () => peers.use(new WarmUpPeer(path));
     const workers = Array.from({ length: dialect === MULTIPLEXED ? 1 : WORKERS }, connect);
     const clients = Array.from({ length: CLIENTS }, connect);
     await pass(dialect, service, clients, workers, signal);
-    // Peers go, too. Of who says so with nothing the broker thinks that the connection has ended.
-    for (const peer of [...clients, ...workers]) peer.send([NOTHING]);
+    // Peers go, too.
+    peers.dispose();
     while (broker.stats().workers.registered > 0 && !signal.aborted) await turn();
   }
-}
-
-/** Where nobody else finds it, and with the socket that the broker will have. */
-function warmUpEndpoint(): string {
-  const name = `majortomo-${crypto.randomUUID()}`;
-  return Deno.build.os === "linux" ? `ipc://@${name}` : `inproc://${name}`;
 }
 
 /** Registers the workers, has them answer what the clients ask, and has all but one leave. */
 async function pass(
   dialect: Dialect,
   service: string,
-  clients: readonly Socket[],
-  workers: readonly Socket[],
+  clients: readonly WarmUpPeer[],
+  workers: readonly WarmUpPeer[],
   signal: AbortSignal,
 ): Promise<void> {
-  const send = (socket: Socket, command: Command<Frame>) => socket.send(encode<Frame>(command));
-  const credit = dialect === MULTIPLEXED ? 1024 : 1;
+  const message = (command: Command) => onTheWire(encode(command));
+  const credit = dialect === MULTIPLEXED ? 1024 : 1, name = new TextEncoder().encode(service);
   for (const worker of workers) {
-    send(worker, { side: "worker", command: "ready", dialect, service, credit });
+    worker.send(message({ side: "worker", command: "ready", dialect, service: name, credit }));
   }
+  const answer = dialect === MULTIPLEXED ? answerControl : answerCommand;
   let id = 0;
   for (const [i, window] of WINDOWS.entries()) {
-    // libzmq keeps no more than 33 bytes in the message itself.
+    // A frame has room for no more than 48 bytes itself.
     const body = [i % 10 === 0 ? LONG : SHORT];
     // What is refused is part of it, too: of anybody, and of a worker that says its credit again.
-    clients[0]!.send([SHORT]);
+    clients[0]!.send(onTheWire([SHORT]));
     const heartbeat = encode({ side: "worker", command: "heartbeat", dialect });
     if (dialect === MULTIPLEXED) new DataView(heartbeat[0]!.buffer).setUint32(16, credit);
-    workers[0]!.send(heartbeat);
-    for (let j = 0; j < window; j++) {
-      const request = { side: "client", command: "request", dialect, id: ++id } as const;
-      send(clients[j % CLIENTS]!, { ...request, service, body });
-    }
+    workers[0]!.send(onTheWire(heartbeat));
+    const request = { side: "client", command: "request", dialect, service: name, body } as const;
+    const all: Uint8Array<ArrayBuffer>[][] = clients.map(() => []);
+    for (let j = 0; j < window; j++) all[j % CLIENTS]!.push(message({ ...request, id: ++id }));
+    clients.forEach((client, c) => client.send(joined(all[c]!)));
     for (let answered = 0; answered < window;) {
       await turn();
       if (signal.aborted) return;
-      for (const worker of workers) answerAll(worker, dialect);
-      for (const client of clients) {
-        for (; client.receiveBytes() !== undefined; answered++);
+      for (const worker of workers) {
+        const answers = worker.receive(answer);
+        if (answers !== undefined) worker.send(answers);
       }
+      for (const client of clients) client.receive(() => answered++);
     }
   }
-  for (const worker of workers.slice(1)) {
-    send(worker, { side: "worker", command: "disconnect", dialect });
-  }
+  const disconnect = message({ side: "worker", command: "disconnect", dialect });
+  for (const worker of workers.slice(1)) worker.send(disconnect);
 }
 
 /** Lets others have theirs. */
@@ -141,14 +133,18 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Makes a FINAL of each REQUEST: the bytes of the command, and of the time to live, differ. */
-function answerAll(worker: Socket, dialect: Dialect): void {
-  const REQUEST = 2, FINAL = 4;
-  const [frame, at] = dialect === MULTIPLEXED ? [0, 6] : [1, 0];
-  for (let frames; (frames = worker.receiveBytes()) !== undefined;) {
-    if (frames[frame]![at] !== REQUEST) continue;
-    frames[frame]![at] = FINAL;
-    if (dialect === MULTIPLEXED) frames[frame]!.fill(0, 16);
-    worker.send(frames);
-  }
+const REQUEST = 2, FINAL = 4;
+
+/** Makes a FINAL of a REQUEST: its command has a frame of its own. */
+function answerCommand(bytes: Uint8Array, frames: readonly number[]): void {
+  const command = frames[1]!;
+  if (bytes[command] === REQUEST) bytes[command] = FINAL;
+}
+
+/** The same of one whose control frame has the command, and a time to live. */
+function answerControl(bytes: Uint8Array, frames: readonly number[]): void {
+  const control = frames[0]!;
+  if (bytes[control + 6] !== REQUEST) return;
+  bytes[control + 6] = FINAL;
+  bytes.fill(0, control + 16, control + 20);
 }

@@ -86,18 +86,11 @@ export class Listener {
   }
 
   static #listenAtPath(endpoint: string, path: string): Listener {
-    const bytes = new TextEncoder().encode(path);
-    if (bytes.length > LONGEST_PATH) throw failed("ENAMETOOLONG", endpoint);
-    const address = new Uint8Array(PATH_AT + bytes.length + 1);
-    address[0] = AF_UNIX;
-    address.set(bytes, PATH_AT);
-    const isAbstract = path.startsWith("@");
-    if (isAbstract) address[PATH_AT] = 0;
-    // The name of an abstract one has no end but that of the address.
-    const whole = isAbstract ? address.slice(0, -1) : address;
-    if (!isAbstract && isLeftOver(whole, endpoint)) linux().unlink(cString(path));
+    const isAbstract = path.startsWith("@"), address = pathAddress(path);
+    if (address.length > PATH_AT + LONGEST_PATH + 1) throw failed("ENAMETOOLONG", endpoint);
+    if (!isAbstract && isLeftOver(address, endpoint)) linux().unlink(cString(path));
     const descriptor = openSocket(AF_UNIX, endpoint);
-    bindTo(descriptor, whole, endpoint);
+    bindTo(descriptor, address, endpoint);
     return new Listener(descriptor, endpoint, isAbstract ? undefined : path);
   }
 
@@ -121,6 +114,17 @@ export class Listener {
     linux().setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, one, 4);
     return { descriptor, address: textOf(from) };
   }
+}
+
+/** A path, or an abstract name that begins with `@`, as the system has it. */
+export function pathAddress(path: string): Uint8Array<ArrayBuffer> {
+  const bytes = new TextEncoder().encode(path), isAbstract = path.startsWith("@");
+  // An abstract one has no end but that of the address.
+  const address = new Uint8Array(PATH_AT + bytes.length + (isAbstract ? 0 : 1));
+  address[0] = AF_UNIX;
+  address.set(bytes, PATH_AT);
+  if (isAbstract) address[PATH_AT] = 0;
+  return address;
 }
 
 function openSocket(family: number, endpoint: string): number {

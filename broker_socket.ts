@@ -15,6 +15,9 @@ import { Frame } from "./zmtp/frame.ts";
 import { Listener } from "./zmtp/listener.ts";
 import { Router } from "./zmtp/router.ts";
 
+/** How many addresses are kept; as many connections may have been there. */
+const ADDRESSES = 65_536;
+
 /** A ROUTER, as a broker uses it. Identities are binary strings. */
 export interface BrokerSocket {
   /** Whether it tells when a peer's connection is gone: by an empty frame alone. */
@@ -119,7 +122,11 @@ class LibzmqSocket implements BrokerSocket {
     const messages = this.#socket.receiveFrom();
     if (messages === undefined) return undefined;
     const name = this.sender = this.#socket.sender.toBinaryString();
-    if (!this.#addresses.has(name)) this.#addresses.set(name, messages.at(-1)?.peerAddress);
+    if (!this.#addresses.has(name)) {
+      // Without its draft API libzmq does not say who is gone.
+      if (this.#addresses.size >= ADDRESSES) this.#addresses.clear();
+      this.#addresses.set(name, messages.at(-1)?.peerAddress);
+    }
     const frames: Frame[] = [];
     for (const message of messages) {
       frames.push(Frame.of(message.bytes()));

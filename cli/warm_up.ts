@@ -38,10 +38,10 @@ const WINDOWS = [
 /**
  * How many brokers, one after the other. To V8 what a broker is made of looks different when it is
  * new: of code that has seen one broker only, half was thrown away when the next one came, the
- * real one, and in its first second of load a request cost 5.8 µs instead of 4.9. After three it
- * answers 0.9 of the requests/s in the first 20,000, after two 0.75; after seven or ten no more.
+ * real one. After two it answers 0.85 of the requests/s in the first 300,000 that are multiplexed;
+ * after five no more than after three, which are over half a second earlier.
  */
-const BROKERS = 5;
+const BROKERS = 3;
 /** How many workers there are where each takes one request at a time. */
 const WORKERS = 8;
 /** How many clients, which take turns at them. */
@@ -52,7 +52,7 @@ const SHORT = new Uint8Array(32), LONG = new Uint8Array(1024);
  * Runs requests of both sorts of dialects through a broker of its own, in this process.
  *
  * @param signal Ends it at once.
- * @returns A promise of the end, after 0.5 to 2 s; other things have their turns meanwhile.
+ * @returns A promise of the end, after 0.3 to 1.2 s; other things have their turns meanwhile.
  */
 export async function warmUp(signal: AbortSignal): Promise<void> {
   // Nobody wants the spans of some 50,000 requests that nobody has made.

@@ -15,6 +15,8 @@ import {
   IPV6_V6ONLY,
   IS_LINUX,
   linux,
+  O_CLOEXEC,
+  O_NONBLOCK,
   SO_PEERCRED,
   SO_REUSEADDR,
   SOCK_CLOEXEC,
@@ -88,7 +90,9 @@ export class Listener {
   static #listenAtPath(endpoint: string, path: string): Listener {
     const isAbstract = path.startsWith("@"), address = pathAddress(path);
     if (address.length > PATH_AT + LONGEST_PATH + 1) throw failed("ENAMETOOLONG", endpoint);
-    if (!isAbstract && isLeftOver(address, endpoint)) linux().unlink(cString(path));
+    if (!isAbstract && isSocket(path) && isLeftOver(address, endpoint)) {
+      linux().unlink(cString(path));
+    }
     const descriptor = openSocket(AF_UNIX, endpoint);
     bindTo(descriptor, address, endpoint);
     return new Listener(descriptor, endpoint, isAbstract ? undefined : path);
@@ -143,8 +147,17 @@ function bindTo(descriptor: number, address: Uint8Array<ArrayBuffer>, endpoint: 
   throw error;
 }
 
+/** Whether a socket is there, and not a file: those alone cannot be opened for this reason. */
+function isSocket(path: string): boolean {
+  const { open, close } = linux();
+  const descriptor = open(cString(path), O_NONBLOCK | O_CLOEXEC);
+  if (descriptor < 0) return errorCode() === "ENXIO";
+  close(descriptor);
+  return false;
+}
+
 /**
- * Whether there is a socket at a path that nobody listens at any more: one whose broker was killed.
+ * Whether nobody listens at a socket any more: its broker was killed.
  *
  * @throws {ZmqError} `EADDRINUSE` if somebody does.
  */

@@ -28,7 +28,7 @@ Deno.test("GREETING is that of ZMTP 3.1 with the mechanism NULL", () => {
 Deno.test("READY names the type, and an identity that is empty", () => {
   assert.deepEqual([...READY], [
     4,
-    45 - 2,
+    41,
     ...[5, ...ascii("READY")],
     ...property("Socket-Type", ascii("ROUTER")),
     ...property("Identity", []),

@@ -15,7 +15,7 @@
  */
 
 import { StateError } from "../errors.ts";
-import { bytesOf, errorCode, lastError, libzmq } from "../zmq/library.ts";
+import { bytesOf, errorCode, lastError } from "../zmq/library.ts";
 import { type Manner, reactor, type Watched } from "../zmq/reactor.ts";
 import type { SendResult, Traffic } from "../zmq/socket.ts";
 import { POLLIN } from "../zmq/symbols.ts";

@@ -595,7 +595,8 @@ export class Broker {
       // What was to be sent to it has not been sent, and it is good to know that first.
       this.#flush(now);
       this.#outbox.forget(peer);
-      return this.#routing.gone(peer, now);
+      this.#routing.gone(peer, now);
+      return this.#socket!.free(peer);
     }
     const command = tryDecodeAtBroker(frames, MESSAGES);
     if (command instanceof InvalidMessage) return this.#refuse(peer, frames, command, now);

@@ -44,6 +44,8 @@ export interface BrokerSocket {
     envelope: readonly Uint8Array[],
     frames: readonly (Frame | Uint8Array)[],
   ): SendResult;
+  /** To be called when all is done that is to be done since a peer is gone: its name is free then. */
+  free(name: string): void;
   /** Sends what there is. */
   flush(): void;
   /** Takes no new connections where it would go on to after `close()`. */
@@ -147,6 +149,10 @@ class LibzmqSocket implements BrokerSocket {
   ): SendResult {
     const rest = frames.map((frame) => frame instanceof Frame ? frame.bytes() : frame);
     return this.#socket.send([bytesOfName(name), ...envelope, ...rest]);
+  }
+
+  free(): void {
+    // libzmq does not ask.
   }
 
   flush(): void {

@@ -18,10 +18,9 @@ export interface Piece {
 /** A connection, from when it was accepted until it is closed. */
 export class Connection {
   /**
-   * How far it is: its greeting, then its READY is awaited; `held` is one whose identity another has;
-   * it is `open` until it is `closed`.
+   * How far it is: its greeting, then its READY is awaited; then it is `open` until it is `closed`.
    */
-  state: "greeting" | "ready" | "held" | "open" | "closed" = "greeting";
+  state: "greeting" | "ready" | "open" | "closed" = "greeting";
   /** The identity of its peer as a binary string, once it has one. */
   name = "";
 
@@ -46,6 +45,8 @@ export class Connection {
   isBroken = false;
   /** How often in a row a call failed with an error that is not its own. */
   misses = 0;
+  /** Ends it if its peer, which has said so in a PING, is silent for too long. */
+  #timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
   constructor(
     readonly descriptor: number,
@@ -55,8 +56,22 @@ export class Connection {
     readonly since: number,
   ) {}
 
+  /** Has it end in so many ms, unless something comes. */
+  liveFor(milliseconds: number, end: () => void): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(end, milliseconds);
+  }
+
+  /** Something has come. */
+  live(): void {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
   /** Lets go of all that was received and is to be sent. */
   release(): void {
+    this.live();
     for (const frame of this.frames.splice(0)) frame.release();
     this.long?.release();
     this.long = this.rest = undefined;

@@ -50,6 +50,14 @@ const IN = 4 * READ;
 const OUT = 65_536;
 /** From how many bytes on a frame is sent from where it is. */
 const IN_PLACE = 8_192;
+/** How many messages of one connection come before those of others, if there are such. */
+const TURN = 192;
+/** How many bytes a frame may have, whatever the options say. */
+const LONGEST_FRAME = 2 ** 31 - 1;
+/** How many connections are accepted before others have their turn. */
+const ACCEPTS = 16;
+/** What a PING counts the time to live of its connection in, in ms. */
+const TENTH = 100;
 /** How many pieces of memory sendmsg(2) is told of at most. */
 const PIECES = 64;
 /** How many connections are told of at a time. */
@@ -109,9 +117,10 @@ export class Router implements Watched {
   readonly #listeners = new Map<number, Listener>();
   /** By descriptor. */
   readonly #connections: (Connection | undefined)[] = [];
-  /** Those that are open, by the names of their peers, and those that wait until a name is free. */
+  /** Those that are open, by the names of their peers. */
   readonly #open = new Map<string, Connection>();
-  readonly #held = new Map<string, Connection[]>();
+  /** Names of those that are gone, until who receives has done what is to be done for that. */
+  readonly #taken = new Set<string>();
   /** Those that have not greeted, in the order in which they came. */
   readonly #greeting = new Set<Connection>();
   /** Names whose connection is gone, which nobody was told of yet. */
@@ -135,6 +144,11 @@ export class Router implements Watched {
   #reading: Connection | undefined;
   #inAt = 0;
   #inEnd = 0;
+  /** How many messages of it were told, and whether there was a look at others since. */
+  #told = 0;
+  #hasLooked = false;
+  /** Connections that have had their turn, and have more. */
+  readonly #again: Connection[] = [];
   /** Where in it the frames of a message are. */
   readonly #begins = new Int32Array(FRAMES);
   readonly #sizes = new Int32Array(FRAMES);
@@ -208,7 +222,7 @@ export class Router implements Watched {
   /** For the reactor. */
   events(): number {
     const isThere = this.#reading !== undefined || this.#gone.length > 0 ||
-      this.#done < this.#fired;
+      this.#done < this.#fired || this.#again.length > 0;
     return isThere || this.#wait(0) ? POLLIN : 0;
   }
 
@@ -234,6 +248,11 @@ export class Router implements Watched {
     return this.#open.get(name)?.address;
   }
 
+  /** Lets another connection have the name of one that is gone: all is done that is to be done for that. */
+  free(name: string): void {
+    this.#taken.delete(name);
+  }
+
   // ---- receiving ----
 
   /**
@@ -248,19 +267,25 @@ export class Router implements Watched {
     let timeout = this.#timeout, hasWaited = false;
     this.#timeout = 0;
     for (;;) {
-      if (this.#reading !== undefined) {
-        const frames = this.#next(this.#reading);
+      const reading = this.#reading;
+      if (reading !== undefined) {
+        const isEnough = this.#told === TURN, frames = isEnough ? undefined : this.#next(reading);
         if (frames !== undefined) {
-          this.sender = this.#reading.name;
+          this.#told++;
+          this.sender = reading.name;
           return this.#tell(frames);
         }
         this.#keepRest();
+        if (isEnough && reading.rest !== undefined) this.#again.push(reading);
       } else if (this.#gone.length > 0) {
-        const name = this.sender = this.#gone.shift()!;
-        this.#admitHeld(name);
+        this.sender = this.#gone.shift()!;
         return this.#tell([Frame.take()]);
       } else if (this.#done < this.#fired) this.#serve(this.#done++);
-      else if (hasWaited) {
+      else if (this.#again.length > 0) {
+        if (this.#hasLooked) this.#readAgain(this.#again.shift()!);
+        else this.#wait(0);
+        this.#hasLooked = !this.#hasLooked;
+      } else if (hasWaited) {
         reactor.drained(this);
         return undefined;
       } else {
@@ -311,6 +336,14 @@ export class Router implements Watched {
       this.#in.set(rest);
       connection.rest = undefined;
     }
+    this.#told = 0;
+    if (start > IN - READ) {
+      // It has had its turn, and has come before it has another one.
+      this.#reading = connection;
+      this.#inAt = 0;
+      this.#inEnd = start;
+      return;
+    }
     if (start === 0 && long === undefined) received.resize(READ);
     else {
       received.clear();
@@ -327,6 +360,7 @@ export class Router implements Watched {
     }
     if (length > 0) {
       connection.misses = 0;
+      connection.live();
       const inPlace = Math.min(length, room);
       connection.longAt += inPlace;
       this.#reading = connection;
@@ -341,6 +375,17 @@ export class Router implements Watched {
       if (isNone || ++connection.misses < MISSES) return;
     }
     this.#end(connection);
+  }
+
+  /** Goes on with what is left of a connection that had its turn. */
+  #readAgain(connection: Connection): void {
+    const { rest } = connection;
+    if (rest === undefined) return;
+    connection.rest = undefined;
+    this.#in.set(rest);
+    this.#reading = connection;
+    this.#inAt = this.#told = 0;
+    this.#inEnd = rest.length;
   }
 
   /** What is not a whole message stays with its connection. */
@@ -376,7 +421,9 @@ export class Router implements Watched {
       }
       const next = begin + size, isCommand = (flags & wire.COMMAND) !== 0;
       const isMore = (flags & wire.MORE) !== 0;
-      if (size > (isCommand ? LONGEST_COMMAND : maxMessageSize)) return this.#refuse(connection);
+      if (size > (isCommand ? LONGEST_COMMAND : maxMessageSize) || size > LONGEST_FRAME) {
+        return this.#refuse(connection);
+      }
       if (next > end) {
         if (size < LONG || isCommand) break;
         this.#gather(connection, count);
@@ -384,7 +431,10 @@ export class Router implements Watched {
         return this.#refuse(connection);
       }
       if (isCommand) {
-        if (isMore || count > 0 || connection.frames.length > 0) return this.#refuse(connection);
+        if (isMore) return this.#refuse(connection);
+        // libzmq sends its PINGs between the frames of a message, too.
+        if (!this.#gather(connection, count)) return this.#refuse(connection);
+        count = 0;
         this.#inAt = next;
         if (!this.#obey(connection, begin, next)) return undefined;
         at = next;
@@ -485,7 +535,8 @@ export class Router implements Watched {
   // ---- connections ----
 
   #accept(listener: Listener): void {
-    for (;;) {
+    // If there are more, that is told again.
+    for (let i = 0; i < ACCEPTS; i++) {
       const accepted = listener.accept();
       if (typeof accepted === "string") {
         if (["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"].includes(accepted)) {
@@ -540,7 +591,6 @@ export class Router implements Watched {
       if (fault !== undefined || this.#inEnd - this.#inAt < wire.GREETING_LENGTH) return false;
       this.#inAt += wire.GREETING_LENGTH;
       connection.state = "ready";
-      this.#say(connection, wire.READY);
     }
     if (connection.state !== "ready" || this.#inEnd - this.#inAt < 2) return false;
     const flags = bytes[this.#inAt]!, isLong = (flags & wire.LONG) !== 0;
@@ -566,8 +616,10 @@ export class Router implements Watched {
       this.#end(connection);
     } else if (name === undefined || name === "ERROR" || !isOpen) this.#end(connection);
     // Who does not read what it is sent does not get more for asking.
-    else if (name === "PING" && connection.waiting.length === 0) {
-      this.#say(connection, wire.pong(bytes, begin, end));
+    else if (name === "PING") {
+      const tenths = wire.timeToLive(bytes, begin, end);
+      if (tenths > 0) connection.liveFor(tenths * TENTH, () => this.#end(connection));
+      if (connection.waiting.length === 0) this.#say(connection, wire.pong(bytes, begin, end));
     }
     return isOpen && this.#connections[connection.descriptor] === connection;
   }
@@ -578,18 +630,15 @@ export class Router implements Watched {
     const name = identity.length > 0
       ? binaryString(identity, 0, identity.length)
       : this.#makeName();
-    connection.name = name;
-    if (this.#open.has(name) || this.#gone.includes(name)) {
-      // A peer that is back before the end of its old connection is known waits for that.
-      connection.state = "held";
-      const held = this.#held.get(name);
-      if (held === undefined) this.#held.set(name, [connection]);
-      else held.push(connection);
-      this.#control(EPOLL_CTL_MOD, connection.descriptor, 0);
+    if (this.#open.has(name) || this.#taken.has(name)) {
+      // Its READY is not answered, so it has sent nothing that would be lost, and tries again.
+      this.#end(connection);
       return false;
     }
+    connection.name = name;
     connection.state = "open";
     this.#open.set(name, connection);
+    this.#say(connection, wire.READY);
     return true;
   }
 
@@ -603,26 +652,8 @@ export class Router implements Watched {
         number >>> 8 & 0xff,
         number & 0xff,
       );
-      if (!this.#open.has(name)) return name;
+      if (!this.#open.has(name) && !this.#taken.has(name)) return name;
     }
-  }
-
-  /** Opens the next connection of a peer whose last one is gone. */
-  #admitHeld(name: string): void {
-    const held = this.#held.get(name);
-    const connection = held?.shift();
-    if (held?.length === 0) this.#held.delete(name);
-    if (connection === undefined) return;
-    connection.state = "open";
-    this.#open.set(name, connection);
-    this.#control(EPOLL_CTL_MOD, connection.descriptor, EPOLLIN);
-    // What has come with its READY.
-    if (connection.rest === undefined || this.#reading !== undefined) return;
-    this.#in.set(connection.rest);
-    this.#inAt = 0;
-    this.#inEnd = connection.rest.length;
-    connection.rest = undefined;
-    this.#reading = connection;
   }
 
   /** A peer that does not keep to ZMTP, or sends too much, is cut off. */
@@ -638,11 +669,12 @@ export class Router implements Watched {
     this.#greeting.delete(connection);
     if (state === "open") {
       this.#open.delete(name);
-      this.#gone.push(name);
-    } else if (state === "held") {
-      const held = this.#held.get(name)!.filter((other) => other !== connection);
-      if (held.length > 0) this.#held.set(name, held);
-      else this.#held.delete(name);
+      // While it closes nobody receives any more.
+      if (this.#closed === undefined) {
+        this.#gone.push(name);
+        this.#taken.add(name);
+        reactor.touched(this);
+      }
     }
     connection.release();
     this.#linux.close(descriptor);
@@ -844,7 +876,7 @@ export class Router implements Watched {
   }
 
   #awaitRoom(connection: Connection, isAwaited: boolean): void {
-    const read = connection.state === "held" || this.#isOver !== undefined ? 0 : EPOLLIN;
+    const read = this.#isOver !== undefined ? 0 : EPOLLIN;
     this.#control(
       EPOLL_CTL_MOD,
       connection.descriptor,

@@ -84,10 +84,18 @@ export function identityIn(
   return { identity };
 }
 
+/** Where the body of a PING has its time to live, of 16 bits, and what is to come back. */
+const TTL_AT = 1 + "PING".length, CONTEXT_AT = TTL_AT + 2, LONGEST_CONTEXT = 16;
+
+/** For how many tenths of a second the sender of a PING may be silent; 0 if it does not say. */
+export function timeToLive(bytes: Uint8Array, at: number, end: number): number {
+  return at + CONTEXT_AT > end ? 0 : bytes[at + TTL_AT]! << 8 | bytes[at + TTL_AT + 1]!;
+}
+
 /** What answers a PING whose body is between these places. */
 export function pong(bytes: Uint8Array, at: number, end: number): Uint8Array<ArrayBuffer> {
-  // After its name are 16 bits of a time to live, and what is to come back.
-  return command("PONG", [...bytes.subarray(at + 1 + "PING".length + 2, end)]);
+  const from = at + CONTEXT_AT, to = Math.min(end, from + LONGEST_CONTEXT);
+  return command("PONG", [...bytes.subarray(from, Math.max(from, to))]);
 }
 
 /** A command as a frame. */

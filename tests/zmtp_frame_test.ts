@@ -57,6 +57,14 @@ Deno.test("`Block.take` gives memory again only when all holders have let go of 
   block.release();
 });
 
+Deno.test("`Block.release` gives the memory of what is too large to be kept back at once", () => {
+  const block = Block.take(2 ** 20 + 1).hold();
+  block.release();
+  assert.equal(block.bytes.length, 2 ** 20 + 1);
+  block.release();
+  assert.equal(block.bytes.length, 0);
+});
+
 Deno.test("frames keep their content whatever is released, copied and taken beside them", () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant("make" as const), size: fc.constantFrom(...SIZES.slice(0, -2)) }),

@@ -15,6 +15,9 @@ export interface Piece {
   readonly messages: number;
 }
 
+/** How long a connection is there for after its time to live, in ms. */
+const GRACE = 100;
+
 /** A connection, from when it was accepted until it is closed. */
 export class Connection {
   /**
@@ -59,7 +62,10 @@ export class Connection {
   /** Has it end in so many ms, unless something comes. */
   liveFor(milliseconds: number, end: () => void): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(end, milliseconds);
+    this.#timer = setTimeout(() => {
+      // What came while this process stood still is to be read first.
+      this.#timer = setTimeout(end, GRACE);
+    }, milliseconds);
   }
 
   /** Something has come. */

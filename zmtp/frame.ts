@@ -17,6 +17,8 @@ const SPARE = 8_192;
 const SMALLEST = 7, LARGEST = 20;
 /** How many bytes of them are kept for reuse. */
 const MOST = 8 * 1024 * 1024;
+/** From how many bytes on a block that is not kept is given back at once. */
+const LARGE = 65_536;
 /** Up to how many bytes are made into a string one by one, and how many at a time beyond. */
 const FEW = 64, MANY = 4_096;
 
@@ -31,8 +33,8 @@ export class Block {
 
   /** A block of at least so many bytes, whatever is in them. */
   static take(size: number): Block {
+    if (size > 2 ** LARGEST) return Block.exact(size);
     const order = Math.max(SMALLEST, orderOf(size));
-    if (order > LARGEST) return new Block(new Uint8Array(size));
     const block = blocks[order - SMALLEST]!.pop();
     if (block === undefined) return new Block(new Uint8Array(2 ** order));
     kept -= block.bytes.length;
@@ -61,7 +63,11 @@ export class Block {
     if (--this.#holders > 0) return;
     const { length } = this.bytes, order = orderOf(length);
     const isOne = length === 2 ** order && order >= SMALLEST && order <= LARGEST;
-    if (!isOne || kept + length > MOST) return;
+    if (!isOne || kept + length > MOST) {
+      // Not when V8 comes to it: that may be long, with nothing else to do.
+      if (length >= LARGE) this.bytes.buffer.transfer(0);
+      return;
+    }
     kept += length;
     blocks[order - SMALLEST]!.push(this);
   }

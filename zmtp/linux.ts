@@ -90,7 +90,7 @@ export const EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 1, EPOLLOUT = 4;
 export const MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000;
 export const O_NONBLOCK = 0o4000, O_CLOEXEC = 0o2000000;
-export const SHUT_WR = 1;
+export const SHUT_WR = 1, SHUT_RDWR = 2;
 
 /** struct epoll_event: 32 bits of events, 64 of data; in one piece on x86-64 alone. */
 export const EPOLL_EVENT = Deno.build.arch === "x86_64" ? 12 : 16;

@@ -100,8 +100,9 @@ export class Listener {
 
   /** Listens no more. */
   close(): void {
-    linux().close(this.descriptor);
+    // In this order: once it is closed, the path may be another's.
     if (this.#path !== undefined) linux().unlink(cString(this.#path));
+    linux().close(this.descriptor);
   }
 
   /**

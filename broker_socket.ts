@@ -6,7 +6,6 @@
  */
 
 import { AcceptWatch } from "./broker_accepts.ts";
-import { bytesOfName } from "./names.ts";
 import type { ResolvedBrokerOptions } from "./options.ts";
 import { libzmq } from "./zmq/library.ts";
 import { Context, type SendResult, Socket, type Traffic } from "./zmq/socket.ts";
@@ -148,7 +147,7 @@ class LibzmqSocket implements BrokerSocket {
     frames: readonly (Frame | Uint8Array)[],
   ): SendResult {
     const rest = frames.map((frame) => frame instanceof Frame ? frame.bytes() : frame);
-    return this.#socket.send([bytesOfName(name), ...envelope, ...rest]);
+    return this.#socket.send([name, ...envelope, ...rest]);
   }
 
   free(): void {

@@ -1,18 +1,17 @@
 /**
- * Frames that stay in libzmq's memory: {@linkcode Message} owns one `zmq_msg_t`, so that a body
- * crosses a broker without being copied into JavaScript.
+ * Frames that are in libzmq's memory: {@linkcode Message} owns one `zmq_msg_t`, whose bytes are read
+ * from there.
  *
  * @module
  */
 
 import { StateError } from "../errors.ts";
+import { binaryString, shortString } from "./binary_string.ts";
 import { cString, libzmq } from "./library.ts";
 import { MSG_SIZE } from "./symbols.ts";
 
 /** How many `zmq_msg_t` are allocated at once, in one typed array (one costs 285 ns). */
 const CHUNK = 256;
-/** Up to how many bytes are made into a string one by one, and how many at a time beyond. */
-const FEW = 64, MANY = 4_096;
 /** How many are kept for reuse; what is released beyond that goes to the garbage collector. */
 const SPARE = 8192;
 
@@ -30,10 +29,6 @@ const PEER_ADDRESS = cString("Peer-Address");
  */
 const DATA_AT = 8, SIZE_AT = 41, TYPE_AT = 42, FLAGS_AT = 43;
 const SHORT = 101, LONGEST_SHORT = 33, MORE = 1;
-/** What has its bytes in those that libzmq has received at once, 8 KiB, which are there as long as it. */
-const SHARED = 105;
-/** Up to how many bytes it is not to keep the others for long. */
-const WORTH = 4_096;
 
 /**
  * Whether this libzmq has it so; found out with the first message. It is compared with `true`, as
@@ -102,34 +97,6 @@ export class Message {
       : hasMore(this.pointer);
   }
 
-  /**
-   * Another message with the same content, which libzmq does not copy if it is long: what a
-   * broker sends when it must be able to send it again.
-   */
-  copy(): Message {
-    const copy = Message.take();
-    if (!this.#isShort()) {
-      libzmq().symbols.zmq_msg_copy(copy.pointer, this.pointer);
-      return copy;
-    }
-    // Libzmq would count it among those of its connection, where its thread for I/O counts, too: some
-    // 4 % of the CPU of a request in the multiplexed dialect. What the copy had there of its own is
-    // let go when it is sent, as ever.
-    const from = this.#chunk, into = copy.#chunk, source = this.#at, target = copy.#at;
-    const end = DATA_AT + from[source + SIZE_AT]!;
-    for (let i = DATA_AT; i < end; i++) into[target + i] = from[source + i]!;
-    into[target + SIZE_AT] = from[source + SIZE_AT]!;
-    return copy;
-  }
-
-  /**
-   * Has the content take no more memory than its own, since it is going to be there for a while: what
-   * comes by itself has up to 8 KiB received with it, which would stay for its sake.
-   */
-  detach(): void {
-    if (readable === true && this.#chunk[this.#at + TYPE_AT] === SHARED) moveOut(this.pointer);
-  }
-
   /** The content, copied into JavaScript. */
   bytes(): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(this.size);
@@ -161,18 +128,6 @@ export class Message {
     const bytes = size > scratch.length ? new Uint8Array(size) : scratch;
     this.read(bytes);
     return binaryString(bytes, 0, size);
-  }
-
-  /**
-   * The number in an identity that ROUTER made: a zero byte and 32 bits. `undefined` for all
-   * others. To be had without a string, it finds what is known of a peer in a third of the time.
-   */
-  get routingNumber(): number | undefined {
-    if (!this.#isShort()) return undefined;
-    const chunk = this.#chunk, at = this.#at;
-    if (chunk[at + SIZE_AT] !== 5 || chunk[at + DATA_AT] !== 0) return undefined;
-    return chunk[at + DATA_AT + 1]! << 24 | chunk[at + DATA_AT + 2]! << 16 |
-      chunk[at + DATA_AT + 3]! << 8 | chunk[at + DATA_AT + 4]!;
   }
 
   /**
@@ -225,17 +180,6 @@ function readLong(message: Deno.PointerObject, into: Uint8Array): number {
   return size;
 }
 
-function moveOut(message: Deno.PointerObject): void {
-  const size = sizeOf(message);
-  if (size > WORTH) return;
-  const { symbols } = libzmq(), own = Message.take(), length = size_t(size);
-  if (symbols.zmq_msg_init_size(own.pointer, length) === 0) {
-    symbols.memcpy_to(symbols.zmq_msg_data(own.pointer), symbols.zmq_msg_data(message), length);
-    symbols.zmq_msg_move(message, own.pointer);
-  }
-  own.release();
-}
-
 function hasMore(message: Deno.PointerObject): boolean {
   return libzmq().symbols.zmq_msg_more(message) === 1;
 }
@@ -274,47 +218,4 @@ function isReadable(): boolean {
     symbols.zmq_msg_close(pointer);
   }
   return as;
-}
-
-/** How many short strings are kept; a power of two. */
-const STRINGS = 2048;
-/**
- * Strings that were made before, each where its bytes say. A name that comes with every request
- * is one string then, whose place in a `Map` is known; of a new one V8 must find that out. To find
- * a service by a name of 5 bytes takes 59 ns so and not 115, by one of 17 bytes 105 and not 310.
- */
-const strings: string[] = new Array(STRINGS).fill("");
-
-function shortString(bytes: Uint8Array, at: number, size: number): string {
-  let hash = size;
-  for (let i = at; i < at + size; i++) hash = Math.imul(hash, 0x01000193) ^ bytes[i]!;
-  const place = (hash ^ hash >>> 16) & (STRINGS - 1), known = strings[place]!;
-  let same = known.length === size;
-  for (let i = 0; same && i < size; i++) same = known.charCodeAt(i) === bytes[at + i];
-  return same ? known : strings[place] = binaryString(bytes, at, size);
-}
-
-function binaryString(bytes: Uint8Array, at: number, size: number): string {
-  // The length of the ids that ROUTER makes.
-  if (size === 5) {
-    return String.fromCharCode(
-      bytes[at]!,
-      bytes[at + 1]!,
-      bytes[at + 2]!,
-      bytes[at + 3]!,
-      bytes[at + 4]!,
-    );
-  }
-  let text = "";
-  if (size <= FEW) {
-    for (let i = at; i < at + size; i++) text += String.fromCharCode(bytes[i]!);
-    return text;
-  }
-  // One by one they would take 35 bytes of memory each.
-  for (let i = at; i < at + size; i += MANY) {
-    const some = bytes.subarray(i, Math.min(i + MANY, at + size));
-    // Not by a spread, which takes ten times as long.
-    text += String.fromCharCode.apply(undefined, some as unknown as number[]);
-  }
-  return text;
 }

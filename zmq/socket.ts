@@ -421,46 +421,26 @@ export class Socket {
   send(frames: readonly Frame[]): SendResult {
     this.#open();
     if (frames.length === 0) throw new StateError("A message has at least one frame");
-    return this.#resultOf(this.#sendFrames(frames, false));
-  }
-
-  /**
-   * The same to a peer of a ROUTER.
-   *
-   * @param peer Its identity.
-   * @param envelope The frames after that.
-   * @param frames The frames after those; at least one of both.
-   */
-  sendTo(peer: Pinned, envelope: readonly Pinned[], frames: readonly Frame[]): SendResult {
-    this.#open();
-    if (envelope.length + frames.length === 0) {
-      throw new StateError("A message has at least one frame");
-    }
-    let sent = this.#sendFrame(peer, zmq.DONTWAIT | zmq.SNDMORE);
-    if (typeof sent === "number") sent = this.#sendFrames(envelope, frames.length > 0);
-    if (typeof sent === "number") sent = this.#sendFrames(frames, false, sent);
-    return this.#resultOf(sent);
-  }
-
-  /** @returns How many bytes they have, and those before them, if all were sent. */
-  #sendFrames(frames: readonly Frame[], more: boolean, bytes = 0): number | NotSent {
-    const last = frames.length - 1;
-    for (let i = 0; i <= last; i++) {
-      const flags = more || i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT;
-      const sent = this.#sendFrame(frames[i]!, flags);
-      if (typeof sent !== "number") return sent;
-      bytes += sent;
-    }
-    return bytes;
-  }
-
-  #resultOf(sent: number | NotSent): SendResult {
+    const sent = this.#sendFrames(frames);
     reactor.touched(this);
     if (typeof sent !== "number") return sent;
     const { traffic } = this;
     traffic.messagesOut++;
     traffic.bytesOut += sent;
     return "sent";
+  }
+
+  /** @returns How many bytes they have, but for a peer's identity, if all were sent. */
+  #sendFrames(frames: readonly Frame[]): number | NotSent {
+    const last = frames.length - 1, first = this.type === "ROUTER" ? 1 : 0;
+    let bytes = 0;
+    for (let i = 0; i <= last; i++) {
+      const flags = i < last ? zmq.DONTWAIT | zmq.SNDMORE : zmq.DONTWAIT;
+      const sent = this.#sendFrame(frames[i]!, flags);
+      if (typeof sent !== "number") return sent;
+      if (i >= first) bytes += sent;
+    }
+    return bytes;
   }
 
   /** @returns How many bytes it has, if it was sent. */

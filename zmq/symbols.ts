@@ -61,8 +61,6 @@ export const symbols = {
   zmq_msg_init: { parameters: [/* msg */ pointer], result: int },
   zmq_msg_init_size: { parameters: [/* msg */ pointer, /* size */ size_t], result: int },
   zmq_msg_close: { parameters: [/* msg */ pointer], result: int },
-  zmq_msg_move: { parameters: [/* dest */ pointer, /* src */ pointer], result: int },
-  zmq_msg_copy: { parameters: [/* dest */ pointer, /* src */ pointer], result: int },
   zmq_msg_data: { parameters: [/* msg */ pointer], result: pointer },
   zmq_msg_size: { parameters: [/* msg */ pointer], result: size_t },
   zmq_msg_more: { parameters: [/* msg */ pointer], result: int },
@@ -73,12 +71,6 @@ export const symbols = {
   // The C library's, found through libzmq's handle.
   clock_gettime: { parameters: [/* clock_id */ int, /* tp */ pointer], result: int },
   memcpy: { parameters: [/* dest */ buffer, /* src */ pointer, /* n */ size_t], result: "void" },
-  /** The same to an address. */
-  memcpy_to: {
-    name: "memcpy",
-    parameters: [/* dest */ pointer, /* src */ pointer, /* n */ size_t],
-    result: "void",
-  },
   srand: { parameters: [/* seed */ "u32"], result: "void" },
   poll: { parameters: [/* fds */ buffer, /* nfds */ nfds_t, /* timeout */ int], result: int },
   /** The same on a thread of Deno's pool. */

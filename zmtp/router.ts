@@ -15,12 +15,13 @@
  */
 
 import { StateError } from "../errors.ts";
+import { binaryString } from "../zmq/binary_string.ts";
 import { bytesOf, errorCode, lastError } from "../zmq/library.ts";
 import { type Manner, reactor, type Watched } from "../zmq/reactor.ts";
 import type { SendResult, Traffic } from "../zmq/socket.ts";
 import { POLLIN } from "../zmq/symbols.ts";
 import { Connection } from "./connection.ts";
-import { binaryString, Block, Frame } from "./frame.ts";
+import { Block, Frame } from "./frame.ts";
 import {
   addressOf,
   EPOLL_CLOEXEC,

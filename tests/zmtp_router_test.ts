@@ -250,6 +250,10 @@ for (
     ]],
     ["ERROR", [...GREETING, ...READY, ...command("ERROR", [0])]],
     ["a command without name", [...GREETING, ...READY, 4, 0]],
+    ["a READY of 2^32 bytes and some", [
+      ...GREETING,
+      ...[6, 0, 0, 0, 1, 0, 0, 0, READY.length - 2, ...READY.slice(2)],
+    ]],
     ["flags that there are not", [...GREETING, ...READY, 8, 0]],
     ["a command that has more", [...GREETING, ...READY, 5, 2, 1, 88]],
     ["a command of 5,000 bytes", [...GREETING, ...READY, 6, 0, 0, 0, 0, 0, 0, 0x13, 0x88]],
@@ -439,6 +443,21 @@ test("`Router.close` ends after the linger when a peer never reads, and its endp
   assert.equal(next.endpoint, stage.endpoint);
 });
 
+test("`Router` sends to nobody else what was for a peer that is gone", async () => {
+  await using stage = new Stage();
+  using peer = await Bytes.greeted(stage.endpoint);
+  await peer.write(wire([bytes("here")]));
+  const name = await stage.expect("here");
+  assert.equal(stage.router.sendTo(name, [], [bytes("for the first")]), "sent");
+  // It is cut off before that is sent, and its descriptor is the next one's.
+  await peer.write([8]);
+  await stage.expect("");
+  using next = await Bytes.greeted(stage.endpoint);
+  await next.write(wire([bytes("next")]));
+  stage.send(await stage.expect("next"), "for the next");
+  assert.deepEqual(await next.read(14), wire([bytes("for the next")]));
+});
+
 test("`Router` throws a StateError after `close`", async () => {
   const { router } = new Stage();
   await Promise.all([router.close(), router.close()]);
@@ -521,6 +540,9 @@ for (
     ["tcp://eth0:1", false],
     ["tcp://localhost:1", false],
     ["tcp://1.2.3:1", false],
+    ["tcp://127.0.0.1:65536", false],
+    ["tcp://*:65536", false],
+    ["ipc://@", false],
     ["tcp://256.0.0.1:1", false],
     ["tcp://[fe80::1%eth0]:1", false],
     ["tcp://[1]:1", false],

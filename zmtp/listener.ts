@@ -32,13 +32,15 @@ const BACKLOG = 1_024;
 const INET = 16, INET6 = 28, PORT_AT = 2, IPV4_AT = 4, IPV6_AT = 8;
 /** struct sockaddr_un: family and a path, which ends with a zero. */
 const PATH_AT = 2, LONGEST_PATH = 107;
+/** The last port that there is. */
+const LAST_PORT = 65_535;
 /** Room for any struct sockaddr. */
 const ANY = 128;
 /** Room for an address as text. */
 const TEXT = 46;
 /** An IPv4 address, an IPv6 address in brackets, or any, and a port, or any that is free. */
 const TCP = /^tcp:\/\/(?:(\*)|([\d.]+)|\[([\da-f:.]+)\]):(\d+|\*)$/i;
-const IPC = /^ipc:\/\/([^*].*)$/s;
+const IPC = /^ipc:\/\/([^*@].*|@.+)$/s;
 
 const one = bytesOf(new Int32Array([1])), zero = bytesOf(new Int32Array(1));
 
@@ -64,7 +66,7 @@ export class Listener {
     if (!IS_LINUX) return false;
     if (IPC.test(endpoint)) return true;
     const parts = TCP.exec(endpoint);
-    return parts !== null && (parts[1] !== undefined || inetAddress(parts) !== undefined);
+    return parts !== null && inetAddress(parts) !== undefined;
   }
 
   /**
@@ -185,6 +187,7 @@ function inetAddress(
   const address = new Uint8Array(ipv6 === undefined ? INET : INET6);
   address[0] = family;
   const number = port === "*" ? 0 : Number(port);
+  if (number > LAST_PORT) return undefined;
   address[PORT_AT] = number >> 8;
   address[PORT_AT + 1] = number;
   if (any !== undefined) return address;

@@ -596,7 +596,8 @@ export class Router implements Watched {
     const begin = this.#inAt + (isLong ? 9 : 2);
     if (begin > this.#inEnd) return false;
     const size = isLong ? this.#inView.getUint32(begin - 4) : bytes[begin - 1]!, end = begin + size;
-    if ((flags & ~wire.LONG) !== wire.COMMAND || size > LONGEST_COMMAND) {
+    const isHuge = isLong && this.#inView.getUint32(begin - 8) > 0;
+    if ((flags & ~wire.LONG) !== wire.COMMAND || isHuge || size > LONGEST_COMMAND) {
       this.#end(connection);
       return false;
     }
@@ -664,6 +665,8 @@ export class Router implements Watched {
     const { descriptor, name, state } = connection;
     if (state === "closed") return;
     connection.state = "closed";
+    // What is still to be sent to it would go to who has the descriptor next.
+    connection.isBroken = true;
     this.#connections[descriptor] = undefined;
     this.#greeting.delete(connection);
     if (state === "open") {

@@ -90,7 +90,7 @@ export interface BrokerOptions {
   maxClientQueueBytes?: number;
   /**
    * How many bytes the body of one message may have, counted in the same way: what has more is
-   * dropped. A peer that sends one frame above it is cut off.
+   * dropped. A peer that sends one frame above it, or above 2 GiB, is cut off.
    * @default {134217728}
    */
   maxMessageSize?: number;

@@ -90,7 +90,7 @@ export type { Drop, Refusal, RoutingCounters, WorkerEnd } from "./routing.ts";
 /** How many messages are taken in one turn, before timers and other tasks have theirs. */
 const BATCH = 256;
 /**
- * How many of them are received before the first is handled. The code of libzmq and that of the rules
+ * How many of them are received before the first is handled. The code that receives and that of the rules
  * together do not fit into a core's nearest cache: in turns of 32, they take 5 % less of its time.
  */
 const GATHERED = 32;
@@ -589,8 +589,8 @@ export class Broker {
   /** One message. Its frames are released, or routing has them, unless this throws. */
   #handle(peer: string, frames: Frame[], now: number): void {
     if (frames.length === 1 && frames[0]!.size === 0) {
-      // From libzmq itself: the peer's connection is gone (ZMQ_ROUTER_NOTIFY). A peer that sends
-      // just this says no more than that it goes.
+      // From the ROUTER itself: the peer's connection is gone. A peer that sends just this says no
+      // more than that it goes.
       release(frames);
       // What was to be sent to it has not been sent, and it is good to know that first.
       this.#flush(now);

@@ -42,6 +42,8 @@ const WINDOWS = [
  * after five no more than after three, which are over half a second earlier.
  */
 const BROKERS = 3;
+/** How long is waited for what must come, in ms. */
+const PATIENCE = 2_000;
 /** How many workers there are where each takes one request at a time. */
 const WORKERS = 8;
 /** How many clients, which take turns at them. */
@@ -83,7 +85,10 @@ async function passAll(service: string, signal: AbortSignal): Promise<void> {
     await pass(dialect, service, clients, workers, signal);
     // Peers go, too.
     peers.dispose();
-    while (broker.stats().workers.registered > 0 && !signal.aborted) await turn();
+    const until = performance.now() + PATIENCE;
+    while (
+      broker.stats().workers.registered > 0 && !signal.aborted && performance.now() < until
+    ) await turn();
   }
 }
 
@@ -114,9 +119,11 @@ async function pass(
     const all: Uint8Array<ArrayBuffer>[][] = clients.map(() => []);
     for (let j = 0; j < window; j++) all[j % CLIENTS]!.push(message({ ...request, id: ++id }));
     clients.forEach((client, c) => client.send(joined(all[c]!)));
+    const until = performance.now() + PATIENCE;
     for (let answered = 0; answered < window;) {
       await turn();
-      if (signal.aborted) return;
+      // The broker that is warmed up may accept nobody, as there are no more descriptors.
+      if (signal.aborted || performance.now() > until) return;
       for (const worker of workers) {
         const answers = worker.receive(answer);
         if (answers !== undefined) worker.send(answers);

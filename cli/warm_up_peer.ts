@@ -18,6 +18,7 @@ import {
   Vectors,
 } from "../zmtp/linux.ts";
 import { pathAddress } from "../zmtp/listener.ts";
+import { lastError } from "../zmq/library.ts";
 
 /** How much is received at a time. */
 const READ = 65_536;
@@ -38,12 +39,17 @@ export class WarmUpPeer {
   /** What is still to be sent. */
   #unsent = new Uint8Array(0);
 
-  /** Connects to a path. */
+  /** Connects to a path. @throws {ZmqError} If it cannot, as when there are no more descriptors. */
   constructor(path: string) {
     const { socket, connect } = this.#linux;
     this.#descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (this.#descriptor < 0) throw lastError("socket", "the warm-up");
     const address = pathAddress(path);
-    connect(this.#descriptor, address, address.length);
+    if (connect(this.#descriptor, address, address.length) !== 0) {
+      const error = lastError("connect", "the warm-up");
+      this[Symbol.dispose]();
+      throw error;
+    }
     this.send(GREETING);
     this.send(command("READY", [...SOCKET_TYPE, ...DEALER]));
   }

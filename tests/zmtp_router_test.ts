@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { joined } from "../cli/warm_up_peer.ts";
 import { Frame } from "../zmtp/frame.ts";
 import { Listener } from "../zmtp/listener.ts";
 import { Router, type RouterOptions } from "../zmtp/router.ts";
@@ -123,16 +124,6 @@ class Bytes {
 
 const TYPE = [11, ...ascii("Socket-Type"), 0, 0, 0, 6, ...ascii("DEALER")];
 const READY = [...command("READY", TYPE)];
-
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((size, { length }) => size + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
 
 /** A message on the wire. */
 function wire(frames: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
@@ -342,6 +333,16 @@ test("`Router` tells that a connection is gone after all that came by it", async
   for (let i = 0; i < 100; i++) sender = await stage.expect(`${i}`, pattern(1_000));
   assert.equal(await stage.expect(""), sender);
   assert.equal(stage.router.sendTo(sender, [], [bytes("x")]), "unreachable");
+});
+
+test("`Router` tells all that came of a peer that sent more than its turn and is gone", async () => {
+  await using stage = new Stage();
+  using peer = await Bytes.greeted(stage.endpoint);
+  const count = 3_000;
+  await peer.write(joined(Array.from({ length: count }, (_, i) => wire([bytes(`${i}`)]))));
+  peer.connection.closeWrite();
+  for (let i = 0; i < count; i++) await stage.expect(`${i}`);
+  await stage.expect("");
 });
 
 test("`Router` has each peer its own name, or the one that it chose", async () => {

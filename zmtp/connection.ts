@@ -29,6 +29,8 @@ export class Connection {
 
   /** What was received of a message that is not whole: bytes from the begin of a frame on. */
   rest: Uint8Array<ArrayBuffer> | undefined = undefined;
+  /** Whether it has had its turn, and there are whole messages in that. */
+  hasMore = false;
   /** Those of its frames that are whole. */
   frames: Frame[] = [];
   /** How many bytes they count for. */

@@ -276,7 +276,10 @@ export class Router implements Watched {
           return this.#tell(frames);
         }
         this.#keepRest();
-        if (isEnough && reading.rest !== undefined) this.#again.push(reading);
+        if (isEnough && reading.rest !== undefined) {
+          reading.hasMore = true;
+          this.#again.push(reading);
+        }
       } else if (this.#gone.length > 0) {
         this.sender = this.#gone.shift()!;
         return this.#tell([Frame.take()]);
@@ -323,7 +326,8 @@ export class Router implements Watched {
     }
     const what = events[at]!;
     if ((what & EPOLLOUT) !== 0) this.#sendWaiting(connection);
-    if ((what & ~EPOLLOUT) !== 0 && connection.state !== "closed") this.#read(connection);
+    // What has come of it is told before more is received, or that it has ended.
+    if ((what & ~EPOLLOUT) !== 0 && !connection.hasMore) this.#read(connection);
   }
 
   /** Receives what is there of one connection, into `#in`. */
@@ -337,13 +341,6 @@ export class Router implements Watched {
       connection.rest = undefined;
     }
     this.#told = 0;
-    if (start > IN - READ) {
-      // It has had its turn, and has come before it has another one.
-      this.#reading = connection;
-      this.#inAt = 0;
-      this.#inEnd = start;
-      return;
-    }
     if (start === 0 && long === undefined) received.resize(READ);
     else {
       received.clear();
@@ -351,7 +348,7 @@ export class Router implements Watched {
         room = connection.longSize - connection.longAt;
         received.add(long.address + BigInt(connection.longAt), room);
       }
-      received.add(this.#inAddress + BigInt(start), READ);
+      received.add(this.#inAddress + BigInt(start), Math.min(READ, IN - start));
     }
     const length = this.#linux.recvmsg(descriptor, received.pointer, MSG_DONTWAIT);
     if (start > 0 || long !== undefined) {
@@ -380,6 +377,7 @@ export class Router implements Watched {
   /** Goes on with what is left of a connection that had its turn. */
   #readAgain(connection: Connection): void {
     const { rest } = connection;
+    connection.hasMore = false;
     if (rest === undefined) return;
     connection.rest = undefined;
     this.#in.set(rest);
@@ -787,11 +785,11 @@ export class Router implements Watched {
       out[to++] = size;
     } else {
       out[to++] = wire.LONG | (more ? wire.MORE : 0);
-      const high = size / 2 ** 32 | 0;
+      // Nothing is as large as 4 GiB.
       out[to++] = 0;
       out[to++] = 0;
       out[to++] = 0;
-      out[to++] = high;
+      out[to++] = 0;
       out[to++] = size >>> 24;
       out[to++] = size >>> 16;
       out[to++] = size >>> 8;
@@ -833,9 +831,7 @@ export class Router implements Watched {
     const keep = (bytes: Uint8Array<ArrayBuffer>, block: Block | undefined, isLast: boolean) => {
       const done = Math.min(sent, bytes.length);
       sent -= done;
-      if (done === bytes.length && !isLast) return block?.release();
-      if (done === bytes.length && block === undefined) return;
-      if (done === bytes.length) return block!.release();
+      if (done === bytes.length) return block?.release();
       const rest = bytes.subarray(done);
       this.#hold(connection, block === undefined ? rest.slice() : rest, block, isLast);
     };
@@ -883,11 +879,7 @@ export class Router implements Watched {
 
   #awaitRoom(connection: Connection, isAwaited: boolean): void {
     const read = this.#isOver !== undefined ? 0 : EPOLLIN;
-    this.#control(
-      EPOLL_CTL_MOD,
-      connection.descriptor,
-      isAwaited ? read | EPOLLOUT : read,
-    );
+    this.#control(EPOLL_CTL_MOD, connection.descriptor, isAwaited ? read | EPOLLOUT : read);
   }
 
   #sendWaiting(connection: Connection): void {
@@ -943,8 +935,7 @@ export class Router implements Watched {
     for (const listener of this.#listeners.values()) listener.close();
     this.#listeners.clear();
     const { promise, resolve } = Promise.withResolvers<void>();
-    const late = this.#connections.filter((connection) => (connection?.waiting.length ?? 0) > 0);
-    if (this.#handler !== undefined && late.length > 0 && this.#options.linger !== 0) {
+    if (this.#handler !== undefined && this.#hasWaiting() && this.#options.linger !== 0) {
       this.#isOver = resolve;
       for (const connection of this.#connections) {
         if (connection !== undefined) this.#awaitRoom(connection, connection.waiting.length > 0);
@@ -984,8 +975,11 @@ export class Router implements Watched {
       // It has ended, and would be told of again and again.
       else this.#end(connection);
     }
-    const isOver = this.#connections.every((connection) => (connection?.waiting.length ?? 0) === 0);
-    if (isOver) this.#isOver!();
+    if (!this.#hasWaiting()) this.#isOver!();
+  }
+
+  #hasWaiting(): boolean {
+    return this.#connections.some((connection) => (connection?.waiting.length ?? 0) > 0);
   }
 
   #mustBeOpen(): void {
